@@ -1,0 +1,185 @@
+# Builds the extension kvstore.so and the program kvstore; `make help` lists what else there is.
+#
+#   make                     build both at the top of the repository, objects in build/release
+#   make test TESTS='torn*'  build and run some of the tests
+#   make test SAN=address    the same under AddressSanitizer and UBSan, all of it in build/asan
+#
+# CC, CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS are the user's. WERROR=1 (or CI in the environment) makes
+# warnings errors. V=1 shows the commands. SETUP=: skips the check for missing packages.
+
+CFLAGS  ?= -O2 -g
+PREFIX  ?= /usr/local
+SETUP   ?= scripts/setup.sh
+VERSION := $(strip $(shell cat VERSION))
+Q       := $(if $(V),,@)
+
+# Debian's sqlite3-pcre put its module in lib/sqlite3; there is no more customary place.
+BIN_DIR = $(DESTDIR)$(PREFIX)/bin
+LIB_DIR = $(DESTDIR)$(PREFIX)/lib/sqlite3
+
+# --- variants: each has its own folder, so that switching between them rebuilds nothing -----------
+
+SAN ?=
+ifeq ($(SAN),)
+  B := build/release
+  # A call to a function that nothing defines should fail here, not in the user's .load.
+  SO_FLAGS := -Wl,--no-undefined
+else ifeq ($(SAN),address)
+  B := build/asan
+  SAN_FLAGS := -fsanitize=address,undefined
+else ifeq ($(SAN),undefined)
+  B := build/ubsan
+  SAN_FLAGS := -fsanitize=undefined
+else ifeq ($(SAN),thread)
+  B := build/tsan
+  SAN_FLAGS := -fsanitize=thread
+else
+  $(error SAN is address, undefined or thread, not '$(SAN)')
+endif
+ifneq ($(SAN),)
+  SAN_FLAGS += -fno-sanitize-recover=all -fno-omit-frame-pointer
+  # Stays loaded to the end of the process, so that a report can name its functions.
+  SO_FLAGS := -Wl,-z,nodelete
+endif
+
+# The release build stands where `.load ./kvstore` finds it, the others in their folders.
+OUT     := $(if $(SAN),$(B)/)
+SO      := $(OUT)kvstore.so
+PROGRAM := $(OUT)kvstore
+STATIC  := $(B)/libkvstore.a
+
+# --- flags ----------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+ifneq ($(CI)$(filter 1,$(WERROR)),)
+  WARNINGS += -Werror
+endif
+
+# _GNU_SOURCE is defined empty, so that a file which defines it too does not redefine it.
+COMPILE = $(CC) -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(SAN_FLAGS) \
+          -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS) $(CFLAGS)
+LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
+
+# --- sources --------------------------------------------------------------------------------------
+
+ENGINE := $(wildcard src/*.c)
+FACE   := $(wildcard ext/*.c)
+CLI    := $(wildcard src/cli/*.c)
+# test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
+UNITS  := $(wildcard test/unit/test_*.c)
+HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
+BENCH  := $(wildcard bench/*.c)
+
+objects    = $(patsubst %.c,$(B)/%.o,$(1))
+OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(BENCH))
+UNIT_BINS := $(UNITS:%.c=$(B)/%)
+BENCH_BINS := $(BENCH:%.c=$(B)/%)
+C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d)/*.h))
+
+# --- targets --------------------------------------------------------------------------------------
+
+.PHONY: all loadable program static unit test demo bench format format-check lint install clean \
+        help setup FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: loadable program ## Build the extension and the program (the default).
+
+loadable: $(SO) ## Build the extension, kvstore.so.
+
+program: $(PROGRAM) ## Build the program, kvstore.
+
+static: $(STATIC) ## Build the engine without SQLite as build/release/libkvstore.a.
+
+unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test/unit.
+
+test: all unit | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
+	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
+	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
+
+demo: all | setup ## Show what it does, in a minute.
+	$(Q)demo/demo.sh
+
+bench: all $(BENCH_BINS) ## Measure everything against its peers; QUICK=1 takes two minutes.
+	$(Q)BUILD=$(B) QUICK=$(QUICK) bench/run.sh
+
+format: ## Format the C sources.
+	$(Q)clang-format -i $(C_FILES)
+
+format-check: ## Tell which C sources are not formatted.
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+# Off are checks that want memcpy_s, misread va_start, dislike f(size, offset) as such, or say again
+# what -Wconversion says better.
+comma := ,
+empty :=
+TIDY  := $(subst $(empty) ,$(comma),$(strip clang-analyzer-* bugprone-* \
+  -clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling \
+  -clang-analyzer-valist.* -bugprone-easily-swappable-parameters \
+  -bugprone-implicit-widening-of-multiplication-result -bugprone-narrowing-conversions \
+  -bugprone-not-null-terminated-result -bugprone-sizeof-expression \
+  -bugprone-suspicious-memory-comparison -bugprone-assignment-in-if-condition))
+
+lint: ## Run clang-tidy and cppcheck, whichever is there.
+	$(Q)if command -v clang-tidy >/dev/null; then \
+	  clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(ENGINE) $(FACE) $(CLI) -- \
+	    -std=c11 -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS); \
+	else echo 'lint: no clang-tidy here' >&2; fi
+	$(Q)if command -v cppcheck >/dev/null; then \
+	  cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -Isrc \
+	    --enable=warning,portability,performance --suppress=missingIncludeSystem \
+	    $(ENGINE) $(FACE) $(CLI); \
+	else echo 'lint: no cppcheck here' >&2; fi
+
+install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so and bin/kvstore.
+	install -d '$(LIB_DIR)' '$(BIN_DIR)'
+	install -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
+	install -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
+
+clean: ## Remove everything that was built.
+	rm -rf build kvstore kvstore.so
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' Makefile
+
+# Says and does nothing where nothing is missing, and is cheap, so it always runs.
+setup:
+	@CC='$(CC)' $(SETUP)
+
+# --- how each file is made ------------------------------------------------------------------------
+
+$(SO): $(call objects,$(ENGINE) $(FACE)) $(B)/sources
+	@echo '  LINK $@'
+	$(Q)$(LINK) -shared $(SO_FLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+$(PROGRAM): $(call objects,$(CLI)) $(STATIC) $(B)/sources
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(STATIC) $(LDLIBS)
+
+# Made anew each time: ar would keep the object of a source that is gone.
+$(STATIC): $(call objects,$(ENGINE)) $(B)/sources
+	@echo '  AR   $@'
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+$(UNIT_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
+
+# A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
+$(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LIBS_$(*F)) $(LDLIBS)
+
+$(OBJECTS): $(B)/%.o: %.c $(B)/flags | setup
+	@mkdir -p $(@D)
+	@echo '  CC   $<'
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# Two files that change only when their text does: other flags recompile, other sources relink.
+$(B)/flags: export TEXT = $(COMPILE)
+$(B)/sources: export TEXT = $(LINK) $(SO_FLAGS) $(LDLIBS) $(ENGINE) $(FACE) $(CLI)
+$(B)/flags $(B)/sources: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' "$$TEXT" | cmp -s - $@ || printf '%s\n' "$$TEXT" > $@
+
+-include $(OBJECTS:.o=.d)

@@ -1,0 +1,72 @@
+#!/bin/sh
+# Installs what building and testing kvstore needs and this machine lacks. `make` runs it each time:
+# where nothing is missing it says nothing, changes nothing and takes a tenth of a second.
+#
+# Each need is checked by using the real thing, not by asking the package manager, so that a
+# compiler or a Tcl from elsewhere counts as well. Root is needed only where apt-get is.
+#
+# shellcheck disable=SC2086 # flags, $apt and $missing are lists of words, meant to be split
+set -u
+
+missing= # Debian packages
+why=     # what they are for, in words
+
+need() { # need PACKAGE REASON: note that it is missing
+  missing="$missing $1"
+  why="${why:+$why, }$2"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian's own interpreters go first: one earlier on PATH may lack the SQLite binding.
+debian() { if [ -x "/usr/bin/$1" ]; then echo "/usr/bin/$1"; else echo "$1"; fi; }
+
+check() {
+  missing='' why=''
+  cc=${CC:-cc}
+  has "${cc%% *}" || need gcc 'a C compiler'
+  has make || has gmake || need make 'make'
+  has sqlite3 || need sqlite3 'the sqlite3 shell'
+  has strace || need strace 'strace (a test counts flushes with it)'
+
+  # One program that needs both header and library; only if it fails, find out which package.
+  if ! printf '#include <sqlite3ext.h>\nint main(void) { return sqlite3_libversion() == 0; }\n' |
+    $cc ${CPPFLAGS-} -DSQLITE_CORE -x c - -o /dev/null ${LDFLAGS-} -lsqlite3 >/dev/null 2>&1; then
+    printf '#include <stdlib.h>\n' | $cc -E -x c - >/dev/null 2>&1 || need libc6-dev 'the C library'
+    need libsqlite3-dev "SQLite's header and library"
+  fi
+
+  tclsh=$(debian tclsh)
+  has "$tclsh" || need tcl 'tclsh (the tests are written in Tcl)'
+  echo 'if {[catch {package require sqlite3}]} {exit 1}' | "$tclsh" >/dev/null 2>&1 ||
+    need libsqlite3-tcl "SQLite's Tcl binding"
+
+  "$(debian python3)" -c 'import sqlite3; sqlite3.Connection.enable_load_extension' \
+    >/dev/null 2>&1 || need python3 'python3 with sqlite3 (some tests use it)'
+
+  [ -z "$missing" ]
+}
+
+install() { # install: as root, or through a sudo that asks nothing
+  sudo=
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! has sudo || ! sudo -n true 2>/dev/null; then return 1; fi
+    sudo='sudo -n'
+  fi
+  apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300"
+  # Package lists that are absent or old name packages that can no longer be fetched.
+  $apt install --no-install-recommends $missing </dev/null && return 0
+  $apt update </dev/null && $apt install --no-install-recommends $missing </dev/null
+}
+
+check && exit 0
+
+if ! has apt-get; then
+  echo "setup: missing $why. Please install what Debian calls:$missing" >&2
+  exit 1
+fi
+echo "setup: installing$missing for $why"
+if log=$(install 2>&1) && check; then exit 0; fi
+printf '%s\n' "$log" >&2
+echo "setup: still missing $why. Please run: apt-get install$missing" >&2
+exit 1
