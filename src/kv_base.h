@@ -1,0 +1,69 @@
+/*
+** kv_base.h - the vocabulary every layer shares: error codes, an error with its text, a value.
+**
+** Included by every other header of the engine and by nothing outside it directly; users of the
+** engine include kv.h, which includes this.
+*/
+#ifndef KV_BASE_H
+#define KV_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Results. Every function that can fail returns KV_OK or one of these; results come back through
+** the last pointers, which stay untouched on failure. */
+enum {
+  KV_OK = 0,
+  KV_ENOMEM = -1,     /* an allocation failed; nothing changed */
+  KV_EBUSY = -2,      /* another writer has the turn, or another process the file */
+  KV_EIO = -3,        /* the operating system failed a call; the text names call, file and reason */
+  KV_EFULL = -4,      /* no space on the disk, or a stated limit of the store is reached */
+  KV_EREADONLY = -5,  /* the store, the file or the handle cannot be written */
+  KV_ECANTOPEN = -6,  /* the file cannot be opened or created */
+  KV_EFOREIGN = -7,   /* the file is not one of our logs; it was left as it is */
+  KV_EVERSION = -8,   /* the log was made by a newer version; it was left as it is */
+  KV_EDAMAGED = -9,   /* a log whose promised content does not verify */
+  KV_EKEYPATH = -10,  /* not a keypath */
+  KV_ETOOBIG = -11,   /* longer than a stated limit */
+  KV_EMISUSE = -12,   /* the call does not fit the state of its object */
+  KV_ETORN = -13      /* an unfinished or unverifiable transaction; internal to reading a log */
+};
+
+/* An error in words: what, where, and what would be right. Filled by the function that detects
+** it; a caller that wants no text passes NULL. The text carries no "kvstore: " in front and no
+** full stop behind, so that each face can dress it. */
+typedef struct kv_error {
+  int code;
+  char text[1024];
+} kv_error;
+
+/* Store code and formatted text into err (which may be NULL); return code. */
+int kv_error_set(kv_error *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* SQLite's five storage classes. The numbers are stored in tree leaves; do not renumber. */
+typedef enum kv_type { KV_NULL = 0, KV_INTEGER = 1, KV_REAL = 2, KV_TEXT = 3, KV_BLOB = 4 } kv_type;
+
+/* A value. data and size are for KV_TEXT and KV_BLOB only; the bytes belong to whoever made the
+** value and live as long as that function says. A text need not be valid UTF-8 and may hold NULs. */
+typedef struct kv_value {
+  kv_type type;
+  union {
+    int64_t integer;
+    double real;
+    struct {
+      const char *data;
+      size_t size; /* bytes */
+    };
+  };
+} kv_value;
+
+/* When a commit returns; kv.h tells what each promises. */
+typedef enum kv_sync { KV_SYNC_OFF = 0, KV_SYNC_NORMAL = 1, KV_SYNC_FULL = 2 } kv_sync;
+
+/* Limits, each stated in the README too. */
+#define KV_KEYPATH_SIZE_MAX 65535u      /* bytes in a keypath */
+#define KV_VALUE_SIZE_MAX 2147483647u   /* bytes in a text or blob; SQLite's own limit is lower */
+#define KV_ENTRIES_MAX 4294967295u      /* values in one store */
+
+#endif

@@ -1,0 +1,59 @@
+/*
+** os.h - every call the engine makes to the operating system or its allocator, in one table.
+**
+** Nothing else in src/ may call the kernel. Tests replace members of `os` to inject faults and to
+** record what reached the disk; they do so before any store is open, in a single thread.
+**
+** The members behave as the POSIX calls they are named after, errno included, except where a
+** comment says otherwise. The os_ functions below are built on the table, so that whatever they do
+** passes through it too.
+*/
+#ifndef OS_H
+#define OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+typedef struct os_table {
+  int (*open)(const char *path, int flags, mode_t mode); /* adds O_CLOEXEC */
+  int (*close)(int fd);
+  ssize_t (*pread)(int fd, void *data, size_t size, off_t offset);
+  ssize_t (*pwrite)(int fd, const void *data, size_t size, off_t offset);
+  int (*fdatasync)(int fd);
+  int (*fsync)(int fd);
+  int (*ftruncate)(int fd, off_t size);
+  int (*fstat)(int fd, struct stat *out);
+  int (*stat)(const char *path, struct stat *out);
+  int (*access)(const char *path, int mode);
+  int (*rename)(const char *from, const char *to);
+  int (*link)(const char *from, const char *to);
+  int (*unlink)(const char *path);
+  int (*lock)(int fd);            /* exclusive, for the open file, never waits: EAGAIN if taken */
+  char *(*realpath)(const char *path); /* result is freed with os.free */
+  int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
+  uint64_t (*now_ns)(void);       /* monotonic clock, nanoseconds */
+  void *(*malloc)(size_t size);
+  void *(*realloc)(void *data, size_t size);
+  void (*free)(void *data);
+} os_table;
+
+extern os_table os;
+
+/* Write all of data at offset, going on after EINTR and short writes. 0, or -1 and errno. */
+int os_write_all(int fd, const void *data, size_t size, uint64_t offset);
+
+/* Read up to size bytes at offset, going on after EINTR and short reads. The number of bytes read,
+** less than size only at the end of the file; or -1 and errno. */
+ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset);
+
+/* Bring the entry of `path` in its folder to stable storage. 0, or -1 and errno. */
+int os_sync_folder(const char *path);
+
+/* The folder that holds path ("." if path has no slash), as a new string the caller frees with
+** os.free; NULL if memory is short. */
+char *os_folder_of(const char *path);
+
+#endif
