@@ -1,0 +1,455 @@
+/*
+** tree_version.c - versions of the tree: stamps, publishing, pins, savepoints, and what is freed
+** when. See tree.h for the invariants.
+**
+** A reader announces what it reads in a slot: the address of a published version, or a private
+** stamp. Announcing a published version takes three steps: load it, store it into the slot, load it
+** again; if it is still the published one, every later look of the writer at the slots finds it,
+** and the writer frees nothing of a version that is in a slot. If it has changed, the slot may name
+** a version whose memory is being reused: the writer may read its stamp all the same, since a
+** version's memory is never given back, and at worst keeps something a little longer.
+**
+** The writer frees at the beginning of an edit. It has then no savepoint and no private version,
+** so the stamps that matter are those in the slots, the published one, and those of the sealed
+** versions after it, which readers may come to yet. An entry stays for as long as one of these
+** stamps lies in [birth, gone).
+**
+** A dropped edit is one garbage entry with its top, and freeing it walks down to what is older. That
+** must still be there: nodes that an entry can meet are not freed before it. Within the edit,
+** edit.floor sees to it; later they become garbage themselves, behind the entry in the list and
+** held by whatever holds it.
+*/
+#include "tree_version.h"
+
+#include "os.h"
+#include "tree_node.h"
+
+#define READERS_PER_BLOCK 64u
+#define STAMP_NONE UINT64_MAX
+
+#define SLOT_FREE 0u
+#define SLOT_IDLE 2u /* taken, announces nothing */
+/* else: address of a tree_version, or a private stamp * 2 + 1 */
+
+struct tree_readers {
+  _Atomic uintptr_t slots[READERS_PER_BLOCK];
+  tree_readers *next;
+};
+
+/* --- versions --------------------------------------------------------------------------------- */
+
+static tree_version *version_new(tree *t) {
+  tree_version *version = t->spare;
+  if (version != NULL) {
+    t->spare = version->next;
+    return version;
+  }
+  version = os.malloc(sizeof *version);
+  if (version == NULL) return NULL;
+  *version = (tree_version){0};
+  atomic_init(&version->stamp, 0);
+  return version;
+}
+
+static void version_free(tree *t, tree_version *version) {
+  version->next = t->spare;
+  t->spare = version;
+}
+
+int tree_init(tree *t) {
+  memset(t, 0, sizeof *t);
+  t->head = version_new(t);
+  tree_readers *readers = os.malloc(sizeof *readers);
+  if (t->head == NULL || readers == NULL) {
+    os.free(t->head);
+    os.free(readers);
+    return KV_ENOMEM;
+  }
+  memset(readers, 0, sizeof *readers);
+  t->stamp = 1;
+  atomic_store(&t->head->stamp, 1);
+  atomic_store(&t->published, t->head);
+  atomic_store(&t->readers, readers);
+  return KV_OK;
+}
+
+/* --- freeing ---------------------------------------------------------------------------------- */
+
+/* Garbage entries are nodes or, with bit 1 set, versions. */
+static tree_ref version_ref(tree_version *version) {
+  return (tree_ref)version | 2u;
+}
+
+/* Free every node below top that is younger than `since`. What is older ends the walk: all below it
+** is older too. Nodes on the way are chained through their own memory, so that no depth and no
+** shortage of memory can stop it. */
+static void free_younger(tree *t, tree_ref top, uint64_t since) {
+  tree_inner *chain = NULL;
+  tree_ref ref = top;
+  for (;;) {
+    if (ref != 0 && ref_stamp(ref) > since) {
+      if (ref_is_leaf(ref)) {
+        ref_free(&t->memory, ref);
+      } else {
+        tree_inner *node = ref_inner(ref);
+        node->nodes = (uint64_t)(uintptr_t)chain;
+        chain = node;
+      }
+    }
+    if (chain == NULL) return;
+    if (chain->count > 0) {
+      ref = inner_refs(chain)[--chain->count];
+    } else {
+      tree_inner *done = chain;
+      chain = (tree_inner *)(uintptr_t)done->nodes;
+      ref_free(&t->memory, inner_ref(done));
+      ref = 0;
+    }
+  }
+}
+
+static void garbage_free(tree *t, const tree_garbage *entry) {
+  if (entry->since != 0) {
+    free_younger(t, entry->ref, entry->since);
+  } else if (entry->ref & 2u) {
+    version_free(t, (tree_version *)(entry->ref & ~(tree_ref)3));
+  } else {
+    ref_free(&t->memory, entry->ref);
+  }
+}
+
+static void set_add(tree_stamps *set, uint64_t stamp) {
+  size_t i = set->size;
+  while (i > 0 && set->stamps[i - 1] > stamp) i--;
+  if (i > 0 && set->stamps[i - 1] == stamp) return;
+  if (set->size == TREE_STAMPS_MAX) { /* then the least of them stand for all */
+    set->overflow = true;
+    if (i == set->size) return;
+    set->size--;
+  }
+  memmove(set->stamps + i + 1, set->stamps + i, (set->size - i) * sizeof set->stamps[0]);
+  set->stamps[i] = stamp;
+  set->size++;
+}
+
+/* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
+static uint64_t set_next(const tree_stamps *set, uint64_t from) {
+  if (set->overflow) return from < set->stamps[0] ? set->stamps[0] : from;
+  size_t low = 0, high = set->size;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (set->stamps[middle] < from) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low < set->size ? set->stamps[low] : STAMP_NONE;
+}
+
+/* The least stamp that `before` has and `now` has no more, STAMP_NONE if there is none. */
+static uint64_t set_least_lost(const tree_stamps *before, const tree_stamps *now) {
+  if (before->overflow) {
+    uint64_t least = before->stamps[0];
+    return now->overflow && now->stamps[0] <= least ? STAMP_NONE : least;
+  }
+  for (size_t i = 0; i < before->size; i++) {
+    if (set_next(now, before->stamps[i]) != before->stamps[i]) return before->stamps[i];
+  }
+  return STAMP_NONE;
+}
+
+static uint64_t slot_stamp(uintptr_t slot) {
+  if (slot & 1u) return slot >> 1;
+  return atomic_load_explicit(&((tree_version *)slot)->stamp, memory_order_relaxed);
+}
+
+/* Collect the stamps in use. The published one is read first: see the note on top. */
+static void stamps_in_use(tree *t, tree_stamps *set) {
+  set->size = 0;
+  set->overflow = false;
+  for (tree_version *version = atomic_load(&t->published); version != NULL;
+       version = version == t->head ? NULL : version->next) {
+    set_add(set, atomic_load(&version->stamp));
+  }
+  for (tree_readers *block = atomic_load(&t->readers); block != NULL; block = block->next) {
+    for (unsigned i = 0; i < READERS_PER_BLOCK; i++) {
+      uintptr_t slot = atomic_load(&block->slots[i]);
+      if (slot != SLOT_FREE && slot != SLOT_IDLE) set_add(set, slot_stamp(slot));
+    }
+  }
+}
+
+static uint64_t garbage_birth(const tree_garbage *entry) {
+  if (entry->since != 0) return entry->since + 1;
+  if (entry->ref & 2u) return atomic_load(&((tree_version *)(entry->ref & ~(tree_ref)3))->stamp);
+  return ref_stamp(entry->ref);
+}
+
+/* The first garbage entry that is gone later than a stamp. */
+static size_t garbage_after(const tree *t, uint64_t stamp) {
+  size_t low = 0, high = t->garbage_size;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (t->garbage[middle].gone <= stamp) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+/* Free what can be freed. What was held the last time is so still, but for entries that the stamps
+** no longer in use may have held: these are gone later than the least of them. So a long reader's
+** garbage is not looked at again and again while others come and go. */
+static void reclaim(tree *t) {
+  tree_stamps set;
+  stamps_in_use(t, &set);
+  size_t kept = garbage_after(t, set_least_lost(&t->held, &set));
+  if (kept > t->garbage_held) kept = t->garbage_held;
+  for (size_t i = kept; i < t->garbage_size; i++) {
+    tree_garbage *entry = &t->garbage[i];
+    if (set_next(&set, garbage_birth(entry)) < entry->gone) {
+      t->garbage[kept++] = *entry;
+    } else {
+      garbage_free(t, entry);
+    }
+  }
+  t->garbage_size = t->garbage_held = kept;
+  t->held.size = set.size;
+  t->held.overflow = set.overflow;
+  memcpy(t->held.stamps, set.stamps, set.size * sizeof set.stamps[0]);
+}
+
+int tree_garbage_reserve(tree *t, size_t count) {
+  count += 2 + t->edit.depth; /* for sealing, and for a rollback to each savepoint and the base */
+  if (t->garbage_room - t->garbage_size >= count) return KV_OK;
+  size_t room = t->garbage_room < 64 ? 64 : t->garbage_room * 2;
+  while (room - t->garbage_size < count) room *= 2;
+  tree_garbage *garbage = os.realloc(t->garbage, room * sizeof *garbage);
+  if (garbage == NULL) return KV_ENOMEM;
+  t->garbage = garbage;
+  t->garbage_room = room;
+  return KV_OK;
+}
+
+static void garbage_add(tree *t, tree_ref ref, uint64_t since) {
+  assert(t->garbage_size < t->garbage_room);
+  t->garbage[t->garbage_size++] = (tree_garbage){.ref = ref, .gone = t->stamp, .since = since};
+}
+
+void tree_retire(tree *t, tree_ref ref) {
+  if (ref_stamp(ref) > t->edit.frozen) {
+    ref_free(&t->memory, ref);
+  } else {
+    garbage_add(t, ref, 0);
+  }
+}
+
+void tree_destroy(tree *t) {
+  assert(!t->edit.open && tree_pin_count(t) == 0);
+  for (size_t i = 0; i < t->garbage_size; i++) garbage_free(t, &t->garbage[i]);
+  free_younger(t, t->head->top, 0);
+  version_free(t, t->head);
+  while (t->spare != NULL) {
+    tree_version *version = t->spare;
+    t->spare = version->next;
+    os.free(version);
+  }
+  for (tree_readers *block = atomic_load(&t->readers); block != NULL;) {
+    tree_readers *next = block->next;
+    os.free(block);
+    block = next;
+  }
+  os.free(t->garbage);
+  assert(atomic_load(&t->memory.bytes) == 0);
+  pool_destroy(&t->memory);
+  memset(t, 0, sizeof *t);
+}
+
+/* --- pins ------------------------------------------------------------------------------------- */
+
+/* A slot of one's own; NULL if memory is short. */
+static _Atomic uintptr_t *slot_take(tree *t) {
+  tree_readers *first = atomic_load(&t->readers);
+  for (tree_readers *block = first; block != NULL; block = block->next) {
+    for (unsigned i = 0; i < READERS_PER_BLOCK; i++) {
+      uintptr_t expected = SLOT_FREE;
+      if (atomic_load_explicit(&block->slots[i], memory_order_relaxed) == SLOT_FREE &&
+          atomic_compare_exchange_strong(&block->slots[i], &expected, SLOT_IDLE)) {
+        return &block->slots[i];
+      }
+    }
+  }
+  tree_readers *block = os.malloc(sizeof *block);
+  if (block == NULL) return NULL;
+  memset(block, 0, sizeof *block);
+  atomic_store(&block->slots[0], SLOT_IDLE);
+  do {
+    block->next = first;
+  } while (!atomic_compare_exchange_weak(&t->readers, &first, block));
+  return &block->slots[0];
+}
+
+int tree_pin_published(tree *t, tree_pin *out) {
+  _Atomic uintptr_t *slot = slot_take(t);
+  if (slot == NULL) return KV_ENOMEM;
+  tree_version *version = atomic_load(&t->published), *before;
+  do {
+    before = version;
+    atomic_store(slot, (uintptr_t)version);
+    version = atomic_load(&t->published);
+  } while (version != before);
+  *out = (tree_pin){.top = version->top, .seq = version->seq, .slot = slot};
+  return KV_OK;
+}
+
+int tree_pin_edit(tree *t, tree_pin *out) {
+  assert(t->edit.open);
+  _Atomic uintptr_t *slot = slot_take(t);
+  if (slot == NULL) return KV_ENOMEM;
+  atomic_fetch_add(&t->edit_pins, 1);
+  atomic_store(slot, t->stamp << 1 | 1);
+  *out = (tree_pin){.top = t->edit.top, .seq = t->head->seq, .slot = slot};
+  t->edit.frozen = t->stamp++;
+  return KV_OK;
+}
+
+int tree_pin_head(tree *t, tree_pin *out) {
+  _Atomic uintptr_t *slot = slot_take(t);
+  if (slot == NULL) return KV_ENOMEM;
+  atomic_store(slot, (uintptr_t)t->head);
+  *out = (tree_pin){.top = t->head->top, .seq = t->head->seq, .slot = slot};
+  return KV_OK;
+}
+
+void tree_pin_move_to_head(tree *t, tree_pin *pin) {
+  assert(pin->slot != NULL && (atomic_load(pin->slot) & 1u) == 0);
+  atomic_store(pin->slot, (uintptr_t)t->head);
+  pin->top = t->head->top;
+  pin->seq = t->head->seq;
+}
+
+void tree_unpin(tree *t, tree_pin *pin) {
+  if (pin->slot == NULL) return;
+  if (atomic_load_explicit(pin->slot, memory_order_relaxed) & 1u) {
+    atomic_fetch_sub(&t->edit_pins, 1);
+  }
+  atomic_store(pin->slot, SLOT_FREE);
+  *pin = (tree_pin){0};
+}
+
+size_t tree_pin_count(tree *t) {
+  size_t count = 0;
+  for (tree_readers *block = atomic_load(&t->readers); block != NULL; block = block->next) {
+    for (unsigned i = 0; i < READERS_PER_BLOCK; i++) {
+      count += atomic_load(&block->slots[i]) != SLOT_FREE;
+    }
+  }
+  return count;
+}
+
+/* --- edits ------------------------------------------------------------------------------------ */
+
+int tree_edit_begin(tree *t) {
+  assert(!t->edit.open);
+  reclaim(t);
+  /* What ending the edit needs is set aside now: a version, and places in the garbage. */
+  t->edit.depth = 0;
+  if (tree_garbage_reserve(t, 0) != KV_OK) return KV_ENOMEM;
+  if (t->spare == NULL) {
+    tree_version *version = version_new(t);
+    if (version == NULL) return KV_ENOMEM;
+    version_free(t, version);
+  }
+  uint64_t frozen = t->stamp++;
+  t->edit.open = true;
+  t->edit.top = t->head->top;
+  t->edit.frozen = frozen;
+  t->edit.floor = 0;
+  t->edit.base =
+      (tree_savepoint){.top = t->head->top, .stamp = frozen, .garbage_size = t->garbage_size};
+  return KV_OK;
+}
+
+int tree_savepoint_set(tree *t, tree_savepoint *out) {
+  assert(t->edit.open);
+  if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
+  *out = (tree_savepoint){.top = t->edit.top,
+                          .stamp = t->stamp,
+                          .garbage_size = t->garbage_size,
+                          .depth = ++t->edit.depth};
+  t->edit.frozen = t->stamp++;
+  return KV_OK;
+}
+
+void tree_savepoint_rollback(tree *t, const tree_savepoint *to) {
+  assert(t->edit.open && to->stamp <= t->edit.frozen && to->garbage_size <= t->garbage_size);
+  bool pinned = atomic_load(&t->edit_pins) > 0;
+  /* Entries since then: what is older than the savepoint lives again, the rest stays garbage. */
+  size_t kept = to->garbage_size;
+  for (size_t i = kept; i < t->garbage_size; i++) {
+    if (garbage_birth(&t->garbage[i]) <= to->stamp) continue;
+    if (pinned) {
+      t->garbage[kept++] = t->garbage[i];
+    } else {
+      garbage_free(t, &t->garbage[i]);
+    }
+  }
+  t->garbage_size = kept;
+  tree_ref top = t->edit.top;
+  t->edit.top = to->top;
+  if (top != to->top && top != 0) {
+    if (pinned) {
+      t->stamp++;
+      garbage_add(t, top, to->stamp);
+      if (t->edit.floor < to->stamp) t->edit.floor = to->stamp;
+    } else {
+      free_younger(t, top, to->stamp);
+    }
+  }
+  t->edit.depth = to->depth;
+  t->edit.frozen = t->stamp++;
+}
+
+void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree_savepoint *outer) {
+  assert(t->edit.open);
+  t->edit.depth = savepoint->depth - 1;
+  if (atomic_load(&t->edit_pins) > 0) return; /* stays frozen; the entries wait for reclaim */
+  uint64_t frozen = outer != NULL ? outer->stamp : t->edit.base.stamp;
+  if (frozen < t->edit.floor) frozen = t->edit.floor;
+  size_t kept = savepoint->garbage_size;
+  for (size_t i = kept; i < t->garbage_size; i++) {
+    if (garbage_birth(&t->garbage[i]) <= frozen) {
+      t->garbage[kept++] = t->garbage[i];
+    } else {
+      garbage_free(t, &t->garbage[i]);
+    }
+  }
+  t->garbage_size = kept;
+  t->edit.frozen = frozen;
+}
+
+tree_version *tree_edit_seal(tree *t, uint64_t seq) {
+  assert(t->edit.open);
+  tree_version *version = version_new(t);
+  assert(version != NULL);
+  version->top = t->edit.top;
+  version->seq = seq;
+  atomic_store(&version->stamp, t->stamp);
+  garbage_add(t, version_ref(t->head), 0);
+  t->head->next = version;
+  t->head = version;
+  t->edit.open = false;
+  return version;
+}
+
+void tree_edit_rollback(tree *t) {
+  tree_savepoint_rollback(t, &t->edit.base);
+  t->edit.open = false;
+}
+
+void tree_publish(tree *t, tree_version *version) {
+  atomic_store(&t->published, version);
+}
