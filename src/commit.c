@@ -1,0 +1,314 @@
+/* commit.c - the commit queue. See commit.h. */
+#include "commit.h"
+
+#include "os.h"
+
+#include <assert.h>
+#include <string.h>
+#include <time.h>
+
+#define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
+#define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
+
+int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
+  memset(q, 0, sizeof *q);
+  q->tree = t;
+  q->log.fd = -1;
+  q->handed_seq = q->written_seq = q->flushing_seq = q->durable_seq = q->published_seq = seq;
+  if (pthread_mutex_init(&q->lock, NULL) != 0) return KV_ENOMEM;
+  pthread_condattr_init(&q->clock);
+  pthread_condattr_setclock(&q->clock, CLOCK_MONOTONIC);
+  pthread_cond_init(&q->flusher.wake, &q->clock);
+  pthread_cond_init(&q->flush_done, &q->clock);
+  return KV_OK;
+}
+
+/* --- conditions ------------------------------------------------------------------------------- */
+
+static void wait_until(pthread_cond_t *wake, pthread_mutex_t *lock, uint64_t deadline_ns) {
+  struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
+                           .tv_nsec = (long)(deadline_ns % 1000000000u)};
+  pthread_cond_timedwait(wake, lock, &until);
+}
+
+/* Whether the transaction may be seen: FULL shows nothing that a crash could take back. */
+static bool is_publishable(const commit_queue *q, const commit_ticket *ticket) {
+  uint64_t reached =
+      ticket->settings.synchronous == KV_SYNC_FULL ? q->durable_seq : q->written_seq;
+  return reached >= ticket->seq;
+}
+
+/* Whether its commit may return. */
+static bool is_done(const commit_queue *q, const commit_ticket *ticket) {
+  if (q->published_seq < ticket->seq) return false;
+  if (ticket->settings.synchronous != KV_SYNC_NORMAL) return true;
+  return ticket->seq - q->durable_seq <= 2 * (uint64_t)ticket->settings.group_size ||
+         q->durable_seq >= ticket->seq;
+}
+
+static uint64_t ticket_deadline_ns(const commit_ticket *ticket) {
+  return ticket->handed_ns + (uint64_t)ticket->settings.group_timeout_ms * 1000000u;
+}
+
+/* Whether a FULL commit has waited for others long enough. */
+static bool is_due(const commit_queue *q, const commit_ticket *ticket) {
+  if (q->handed_seq - q->flushing_seq >= ticket->settings.group_size) return true;
+  return os.now_ns() >= ticket_deadline_ns(ticket);
+}
+
+/* --- writing and flushing; all with the lock --------------------------------------------------- */
+
+static void fail(commit_queue *q, int code, const kv_error *why) {
+  if (q->failed != KV_OK) return;
+  q->failed = code;
+  kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why->text);
+}
+
+/* Make visible what has become publishable. */
+static void publish(commit_queue *q) {
+  tree_version *newest = NULL;
+  for (commit_ticket *t = q->first; t != NULL && is_publishable(q, t); t = t->next) {
+    if (t->seq <= q->published_seq) continue;
+    newest = t->version;
+    q->published_seq = t->seq;
+  }
+  if (newest != NULL) tree_publish(q->tree, newest);
+}
+
+/* Wake the commits that are done, and the first that can lead the next group. */
+static void wake_waiting(commit_queue *q) {
+  bool led = false;
+  for (commit_ticket *t = q->first; t != NULL; t = t->next) {
+    bool leads = !led && t->settings.synchronous == KV_SYNC_FULL;
+    if (is_done(q, t) || q->failed != KV_OK) {
+      pthread_cond_signal(&t->wake);
+    } else if (leads) {
+      pthread_cond_signal(&t->wake);
+      led = true;
+    }
+  }
+}
+
+static void write_out(commit_queue *q) {
+  if (q->filling.size == 0 || q->failed != KV_OK) return;
+  kv_error why;
+  int rc = log_writer_append(&q->log, q->filling.data, q->filling.size, &why);
+  if (rc != KV_OK) {
+    fail(q, rc, &why);
+    return;
+  }
+  q->stats.bytes += q->filling.size;
+  q->filling.size = 0;
+  if (q->filling.room > FILLING_KEEP_MAX) buf_free(&q->filling);
+  q->written_seq = q->handed_seq;
+}
+
+/* Write what waits, flush it, let everybody know. Drops the lock during the flush. */
+static void flush(commit_queue *q) {
+  assert(!q->flushing && q->durable_seq == q->flushing_seq);
+  q->flusher.deadline_ns = 0;
+  write_out(q);
+  if (q->failed == KV_OK && q->written_seq > q->durable_seq) {
+    q->flushing = true;
+    q->flushing_seq = q->written_seq;
+    pthread_mutex_unlock(&q->lock);
+    kv_error why;
+    uint64_t start_ns = os.now_ns();
+    int rc = log_writer_sync(&q->log, &why);
+    uint64_t took_ns = os.now_ns() - start_ns;
+    pthread_mutex_lock(&q->lock);
+    q->flushing = false;
+    if (rc != KV_OK) {
+      fail(q, rc, &why);
+    } else {
+      q->durable_seq = q->flushing_seq;
+      q->stats.flushes++;
+      histogram_add(&q->stats.flush_ns, took_ns);
+    }
+  }
+  publish(q);
+  wake_waiting(q);
+  pthread_cond_broadcast(&q->flush_done);
+  if (q->flusher.running) pthread_cond_signal(&q->flusher.wake);
+}
+
+/* --- the flush thread ------------------------------------------------------------------------- */
+
+static void *flusher_main(void *context) {
+  commit_queue *q = context;
+  pthread_mutex_lock(&q->lock);
+  while (!q->flusher.stop) {
+    bool waiting = q->flusher.deadline_ns != 0 && q->failed == KV_OK;
+    if (q->flushing || !waiting) {
+      pthread_cond_wait(&q->flusher.wake, &q->lock);
+    } else if (q->flusher.wanted_seq > q->durable_seq ||
+               os.now_ns() >= q->flusher.deadline_ns) {
+      flush(q);
+    } else {
+      wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
+    }
+  }
+  pthread_mutex_unlock(&q->lock);
+  return NULL;
+}
+
+/* Tell the flush thread of a NORMAL commit; start it with the first one. If that is impossible the
+** committer flushes itself. */
+static void ask_flusher(commit_queue *q, const commit_ticket *ticket) {
+  if (!q->flusher.running) {
+    q->flusher.running = pthread_create(&q->flusher.id, NULL, flusher_main, q) == 0;
+    if (!q->flusher.running) {
+      if (!q->flushing) flush(q);
+      return;
+    }
+  }
+  bool wake = false;
+  if (q->flusher.deadline_ns == 0) {
+    q->flusher.deadline_ns = ticket_deadline_ns(ticket);
+    wake = true;
+  }
+  bool full = q->handed_seq - q->flushing_seq >= ticket->settings.group_size;
+  if (full && q->flusher.wanted_seq <= q->flushing_seq) {
+    q->flusher.wanted_seq = q->handed_seq;
+    wake = true;
+  }
+  if (wake && !q->flushing) pthread_cond_signal(&q->flusher.wake);
+}
+
+/* --- committing ------------------------------------------------------------------------------- */
+
+static void ticket_link(commit_queue *q, commit_ticket *ticket) {
+  pthread_cond_init(&ticket->wake, &q->clock);
+  ticket->next = NULL;
+  ticket->previous = q->last;
+  if (q->last != NULL) {
+    q->last->next = ticket;
+  } else {
+    q->first = ticket;
+  }
+  q->last = ticket;
+}
+
+static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
+  if (ticket->previous != NULL) {
+    ticket->previous->next = ticket->next;
+  } else {
+    q->first = ticket->next;
+  }
+  if (ticket->next != NULL) {
+    ticket->next->previous = ticket->previous;
+  } else {
+    q->last = ticket->previous;
+  }
+  pthread_cond_destroy(&ticket->wake);
+}
+
+static int queue_failure(const commit_queue *q, kv_error *err) {
+  if (q->failed == KV_OK) return KV_OK;
+  return kv_error_set(err, q->failed, "%s", q->failure.text);
+}
+
+/* Put the transaction's lines behind those that wait. */
+static int append_lines(commit_queue *q, const buf *ops) {
+  size_t start = q->filling.size;
+  int rc = buf_append(&q->filling, ops->data, ops->size);
+  if (rc == KV_OK) {
+    rc = log_format_commit(&q->filling, start, q->log.header.id, q->handed_seq + 1,
+                           q->durable_seq);
+  }
+  if (rc != KV_OK) q->filling.size = start;
+  return rc;
+}
+
+int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *settings,
+                     commit_ticket *ticket, kv_error *err) {
+  assert(ops->size > 0 && settings->group_size > 0);
+  pthread_mutex_lock(&q->lock);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK && append_lines(q, ops) != KV_OK) {
+    rc = kv_error_set(err, KV_ENOMEM, "out of memory committing %zu bytes", ops->size);
+  }
+  if (rc == KV_OK) {
+    ticket->settings = *settings;
+    ticket->seq = ++q->handed_seq;
+    ticket->handed_ns = os.now_ns();
+    ticket->version = tree_edit_seal(q->tree, ticket->seq);
+    ticket_link(q, ticket);
+    q->stats.commits++;
+    if (settings->synchronous != KV_SYNC_FULL) {
+      write_out(q);
+      publish(q);
+      if (settings->synchronous == KV_SYNC_NORMAL) ask_flusher(q, ticket);
+    }
+  }
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  bool full = ticket->settings.synchronous == KV_SYNC_FULL;
+  while (!is_done(q, ticket) && q->failed == KV_OK) {
+    if (!full || q->flushing) {
+      pthread_cond_wait(&ticket->wake, &q->lock);
+    } else if (is_due(q, ticket)) {
+      if (q->filling.size <= ALLOCATE_BATCH_MAX && ticket->settings.group_size == 1) {
+        log_writer_allocate(&q->log, q->filling.size);
+      }
+      flush(q);
+    } else {
+      wait_until(&ticket->wake, &q->lock, ticket_deadline_ns(ticket));
+    }
+  }
+  int rc = q->published_seq >= ticket->seq ? KV_OK : queue_failure(q, err);
+  ticket_unlink(q, ticket);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+int commit_flush(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t wanted_seq = q->handed_seq;
+  while (q->durable_seq < wanted_seq && q->failed == KV_OK) {
+    if (q->flushing) {
+      pthread_cond_wait(&q->flush_done, &q->lock);
+    } else {
+      flush(q);
+    }
+  }
+  int rc = queue_failure(q, err);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+void commit_settle(commit_queue *q) {
+  if (commit_flush(q, NULL) != KV_OK) return;
+  pthread_mutex_lock(&q->lock);
+  if (q->log.fd >= 0) log_writer_trim(&q->log);
+  pthread_mutex_unlock(&q->lock);
+}
+
+int commit_failure(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  int rc = queue_failure(q, err);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+int commit_queue_close(commit_queue *q, bool sync, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  bool running = q->flusher.running;
+  q->flusher.stop = true;
+  pthread_cond_signal(&q->flusher.wake);
+  pthread_mutex_unlock(&q->lock);
+  if (running) pthread_join(q->flusher.id, NULL);
+  assert(q->first == NULL && !q->flushing);
+  bool usable = q->failed == KV_OK;
+  int rc = log_writer_close(&q->log, sync && usable, err);
+  buf_free(&q->filling);
+  pthread_cond_destroy(&q->flusher.wake);
+  pthread_cond_destroy(&q->flush_done);
+  pthread_condattr_destroy(&q->clock);
+  pthread_mutex_destroy(&q->lock);
+  return rc;
+}

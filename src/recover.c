@@ -1,0 +1,370 @@
+/* recover.c - opening a log. See recover.h. */
+#include "recover.h"
+
+#include "keypath.h"
+#include "log_read.h"
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_SIZE ((size_t)64 << 10)
+#define CONVERT_BATCH ((size_t)1 << 20)
+
+/* A replay under way. */
+typedef struct replay {
+  log_reader reader;
+  const char *path;
+  tree *tree;
+  recovery *found;
+  kv_error *err;
+  uint64_t lines; /* before found->end */
+} replay;
+
+static int replay_error(replay *p, int code) {
+  if (code == KV_EIO) return log_error(p->err, "read", p->path);
+  if (code == KV_ENOMEM) {
+    return kv_error_set(p->err, code, "out of memory opening '%s'", p->path);
+  }
+  if (code == KV_EFULL) {
+    return kv_error_set(p->err, code, "'%s' has more than %u keys", p->path, KV_ENTRIES_MAX);
+  }
+  return code;
+}
+
+static bool is_all_zero(const char *data, size_t size) {
+  return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
+}
+
+/* --- what follows the last good transaction ----------------------------------------------------- */
+
+/* The bytes behind found->end up to the zeros at the end of the file. */
+static int measure_tail(replay *p) {
+  char *part = os.malloc(COPY_SIZE);
+  if (part == NULL) return KV_ENOMEM;
+  uint64_t end = p->found->size;
+  int rc = KV_OK;
+  while (end > p->found->end) {
+    size_t size = end - p->found->end < COPY_SIZE ? (size_t)(end - p->found->end) : COPY_SIZE;
+    if (os_read_all(p->reader.fd, part, size, end - size) != (ssize_t)size) {
+      rc = KV_EIO;
+      break;
+    }
+    if (!is_all_zero(part, size)) {
+      while (part[size - 1] == 0) size--, end--;
+      break;
+    }
+    end -= size;
+  }
+  os.free(part);
+  if (rc == KV_OK) p->found->torn_size = end - p->found->end;
+  return rc;
+}
+
+typedef struct promise {
+  uint64_t damaged_seq;
+  log_transaction later;
+  bool broken;
+} promise;
+
+static bool look_for_promise(void *context, const log_transaction *t) {
+  promise *p = context;
+  if (t->seq <= p->damaged_seq || t->durable_seq < p->damaged_seq) return true;
+  p->later = *t;
+  p->broken = true;
+  return false;
+}
+
+/* The transaction at found->end does not verify: a torn tail, or damage to what was promised? */
+static int judge_tail(replay *p) {
+  bool zeros = false;
+  int rc = log_reader_zeros(&p->reader, p->found->end, &zeros);
+  if (rc != KV_OK || zeros) return rc;
+  promise promised = {.damaged_seq = p->found->seq + 1};
+  rc = log_reader_lookahead(&p->reader, p->found->end, look_for_promise, &promised);
+  if (rc != KV_OK) return rc;
+  if (promised.broken) {
+    return kv_error_set(p->err, KV_EDAMAGED,
+                        "log '%s' is damaged: transaction %" PRIu64 " at byte %" PRIu64
+                        " (line %" PRIu64 ") does not verify, though transaction %" PRIu64
+                        " at byte %" PRIu64 " says that it was on stable storage; nothing was "
+                        "changed; 'kvstore check' tells more",
+                        p->path, promised.damaged_seq, p->found->end, p->lines + 1,
+                        promised.later.seq, promised.later.offset);
+  }
+  return measure_tail(p);
+}
+
+/* --- transactions ------------------------------------------------------------------------------- */
+
+static int apply_line(replay *p, uint64_t offset, char *line, size_t size) {
+  log_record record;
+  kv_error why;
+  int rc = log_parse_record(line, size, &record, &why);
+  if (rc != KV_OK) {
+    return kv_error_set(p->err, KV_EDAMAGED,
+                        "log '%s' is damaged at byte %" PRIu64 " (line %" PRIu64
+                        "), in a transaction whose checksum is right: %s",
+                        p->path, offset, p->lines + 1, why.text);
+  }
+  if (record.op == LOG_WRITE) {
+    rc = tree_put(p->tree, record.key, record.key_size, &record.value, NULL);
+  } else if (record.op == LOG_DELETE) {
+    rc = tree_delete(p->tree, record.key, record.key_size, NULL);
+  }
+  p->lines++;
+  p->found->ops += record.op != LOG_COMMIT;
+  return rc;
+}
+
+/* Apply a verified transaction. */
+static int apply(replay *p, const log_transaction *t) {
+  for (uint64_t offset = t->offset; offset < t->end_offset;) {
+    char *line;
+    size_t size;
+    bool ended;
+    int rc = log_reader_line(&p->reader, offset, &line, &size, &ended);
+    if (rc == KV_OK) rc = apply_line(p, offset, line, size);
+    if (rc != KV_OK) return rc;
+    offset += size + 1;
+  }
+  p->found->end = t->end_offset;
+  p->found->seq = t->seq;
+  p->found->transactions++;
+  return KV_OK;
+}
+
+static int replay_transactions(replay *p) {
+  for (;;) {
+    log_transaction t;
+    int rc = log_reader_transaction(&p->reader, p->found->end, &t);
+    if (rc == KV_OK && t.seq != p->found->seq + 1) rc = KV_ETORN;
+    if (rc == KV_OK) rc = apply(p, &t);
+    if (rc == KV_ETORN) return judge_tail(p);
+    if (rc != KV_OK) return rc;
+  }
+}
+
+/* --- original logs ------------------------------------------------------------------------------ */
+
+/* A line of the original program: WRITE, the keypath, and everything behind the second TAB, as it
+** stands. Empty lines were skipped. */
+static bool original_parse(const char *line, size_t size, log_record *out, kv_error *why) {
+  static const char start[] = "WRITE\t";
+  size_t skip = sizeof start - 1;
+  const char *tab =
+      size > skip && memcmp(line, start, skip) == 0 ? memchr(line + skip, '\t', size - skip) : NULL;
+  if (tab == NULL) {
+    kv_error_set(why, KV_EFOREIGN, "it is not 'WRITE', a keypath and a value");
+    return false;
+  }
+  *out = (log_record){.op = LOG_WRITE, .key = line + skip, .key_size = (size_t)(tab - line) - skip};
+  out->value.type = KV_TEXT;
+  out->value.data = tab + 1;
+  out->value.size = (size_t)(line + size - (tab + 1));
+  return keypath_check(out->key, out->key_size, why) == KV_OK;
+}
+
+/* Call `each` for every line of an original log; KV_EFOREIGN if one is none. */
+static int original_lines(replay *p, int (*each)(void *context, const log_record *record),
+                          void *context) {
+  uint64_t number = 0;
+  for (uint64_t offset = 0;;) {
+    char *line;
+    size_t size;
+    bool ended;
+    int rc = log_reader_line(&p->reader, offset, &line, &size, &ended);
+    if (rc != KV_OK) return rc;
+    if (size == 0 && !ended) return KV_OK;
+    number++;
+    if (size > 0) {
+      log_record record;
+      kv_error why;
+      if (!original_parse(line, size, &record, &why)) {
+        return kv_error_set(p->err, KV_EFOREIGN,
+                            "'%s' is not a kvstore log, and was left as it is: line %" PRIu64
+                            " (byte %" PRIu64 "): %s",
+                            p->path, number, offset, why.text);
+      }
+      rc = each(context, &record);
+      if (rc != KV_OK) return rc;
+    }
+    offset += size + ended;
+  }
+}
+
+static int original_apply(void *context, const log_record *record) {
+  replay *p = context;
+  p->found->seq++;
+  p->found->transactions++;
+  p->found->ops++;
+  return tree_put(p->tree, record->key, record->key_size, &record->value, NULL);
+}
+
+static int replay_original(replay *p) {
+  p->found->original = true;
+  p->found->end = p->found->size;
+  return original_lines(p, original_apply, p);
+}
+
+/* --- opening ------------------------------------------------------------------------------------ */
+
+static int replay_file(replay *p) {
+  char *line;
+  size_t size;
+  bool ended;
+  char head[LOG_HEADER_SIZE_MAX];
+  ssize_t got = os_read_all(p->reader.fd, head, sizeof head, 0);
+  if (got < 0) return KV_EIO;
+  static const char magic[] = "KVSTORE\t";
+  if ((size_t)got < sizeof magic - 1 || memcmp(head, magic, sizeof magic - 1) != 0) {
+    return replay_original(p);
+  }
+  int rc = log_reader_line(&p->reader, 0, &line, &size, &ended);
+  if (rc != KV_OK) return rc;
+  uint64_t version = 0;
+  rc = log_parse_header(line, size, &p->found->header, &version);
+  if (rc == KV_EVERSION) {
+    return kv_error_set(p->err, rc,
+                        "log '%s' has format %" PRIu64
+                        ", made by a newer version; this one reads format 1; it was left as it is",
+                        p->path, version);
+  }
+  if (rc != KV_OK || !ended) {
+    return kv_error_set(p->err, KV_EDAMAGED,
+                        "the first line of log '%s' is damaged; nothing was changed; "
+                        "'kvstore check' tells more",
+                        p->path);
+  }
+  memcpy(p->reader.id, p->found->header.id, sizeof p->reader.id);
+  p->found->seq = p->found->header.base_seq;
+  p->found->end = size + 1;
+  p->lines = 1;
+  return replay_transactions(p);
+}
+
+int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *err) {
+  struct stat facts;
+  uint64_t start_ns = os.now_ns();
+  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
+  if (!S_ISREG(facts.st_mode)) {
+    return kv_error_set(err, KV_ECANTOPEN, "'%s' is not a regular file", path);
+  }
+  recovery found = {.size = (uint64_t)facts.st_size};
+  replay p = {.path = path, .tree = t, .found = &found, .err = err};
+  log_reader_init(&p.reader, fd, found.size);
+  int rc = replay_error(&p, replay_file(&p));
+  log_reader_free(&p.reader);
+  found.took_ns = os.now_ns() - start_ns;
+  if (rc == KV_OK) *out = found;
+  return rc;
+}
+
+/* --- making it ready for writing ---------------------------------------------------------------- */
+
+/* Save the torn tail as a new file; its name goes to `name`. */
+static int save_tail(int fd, const char *path, const recovery *found, char *name, size_t name_size,
+                     kv_error *err) {
+  int copy = -1;
+  for (unsigned attempt = 0; copy < 0; attempt++) {
+    (void)snprintf(name, name_size, attempt == 0 ? "%s-torn-%" PRIu64 : "%s-torn-%" PRIu64 ".%u",
+                   path, found->end, attempt);
+    copy = os.open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (copy < 0 && errno != EEXIST) return log_error(err, "creation", name);
+  }
+  char *part = os.malloc(COPY_SIZE);
+  int rc = part != NULL ? KV_OK : kv_error_set(err, KV_ENOMEM, "out of memory saving '%s'", name);
+  for (uint64_t done = 0; rc == KV_OK && done < found->torn_size;) {
+    uint64_t left = found->torn_size - done;
+    size_t size = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
+    if (os_read_all(fd, part, size, found->end + done) != (ssize_t)size) {
+      rc = log_error(err, "read", path);
+    } else if (os_write_all(copy, part, size, done) != 0) {
+      rc = log_error(err, "write", name);
+    }
+    done += size;
+  }
+  if (rc == KV_OK && os.fsync(copy) != 0) rc = log_error(err, "fsync", name);
+  if (rc == KV_OK && os_sync_folder(name) != 0) rc = log_error(err, "fsync of the folder", name);
+  os.free(part);
+  os.close(copy);
+  if (rc != KV_OK) os.unlink(name);
+  return rc;
+}
+
+int recover_finish(int fd, const char *path, const recovery *found, log_writer *out,
+                   kv_error *notice, kv_error *err) {
+  log_writer writer = {.fd = fd, .path = path, .header = found->header, .end = found->end,
+                       .size = found->size};
+  if (found->torn_size > 0) {
+    char name[900];
+    int rc = save_tail(fd, path, found, name, sizeof name, err);
+    if (rc != KV_OK) return rc;
+    if (os.ftruncate(fd, (off_t)found->end) != 0) return log_error(err, "truncate", path);
+    writer.size = found->end;
+    kv_error_set(notice, KV_ETORN,
+                 "log '%s': %" PRIu64 " bytes behind transaction %" PRIu64
+                 " were not flushed before a crash and have been cut off; they are kept in '%s'",
+                 path, found->torn_size, found->seq, name);
+  }
+  if (os.fdatasync(fd) != 0) return log_error(err, "fdatasync", path);
+  *out = writer;
+  return KV_OK;
+}
+
+/* --- converting an original log ----------------------------------------------------------------- */
+
+typedef struct conversion {
+  log_draft draft;
+  buf lines;
+  uint64_t seq;
+  kv_error *err;
+} conversion;
+
+static int convert_line(void *context, const log_record *record) {
+  conversion *c = context;
+  size_t start = c->lines.size;
+  int rc = log_format_write(&c->lines, record->key, record->key_size, &record->value);
+  if (rc == KV_OK) {
+    rc = log_format_commit(&c->lines, start, c->draft.writer.header.id, c->seq + 1, c->seq);
+  }
+  if (rc != KV_OK) return rc;
+  c->seq++;
+  if (c->lines.size < CONVERT_BATCH) return KV_OK;
+  rc = log_writer_append(&c->draft.writer, c->lines.data, c->lines.size, c->err);
+  c->lines.size = 0;
+  return rc;
+}
+
+int recover_convert(int *fd, const char *path, const recovery *found, log_writer *out,
+                    kv_error *err) {
+  struct stat facts;
+  if (os.fstat(*fd, &facts) != 0) return log_error(err, "fstat", path);
+  conversion c = {.err = err};
+  int rc = log_draft_begin(&c.draft, path, facts.st_mode & 0777, 0, err);
+  if (rc != KV_OK) return rc;
+  replay p = {.path = path, .err = err};
+  log_reader_init(&p.reader, *fd, found->size);
+  kv_error why = {.code = KV_OK};
+  p.err = c.err = &why;
+  rc = original_lines(&p, convert_line, &c);
+  if (rc == KV_OK && c.lines.size > 0) {
+    rc = log_writer_append(&c.draft.writer, c.lines.data, c.lines.size, &why);
+  }
+  if (rc != KV_OK && why.code == KV_OK) (void)replay_error(&p, rc);
+  log_reader_free(&p.reader);
+  buf_free(&c.lines);
+  if (rc != KV_OK) {
+    log_draft_drop(&c.draft);
+    return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
+  }
+  rc = log_draft_finish(&c.draft, true, out, err);
+  if (rc == KV_OK) {
+    os.close(*fd);
+    *fd = -1;
+  }
+  return rc;
+}
