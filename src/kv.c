@@ -1,0 +1,331 @@
+/*
+** kv.c - the public face of the engine: handles and cursors. See kv.h, which documents all of it.
+**
+** A handle is a place in a store plus one transaction; a cursor is a pinned version plus a place in
+** it. What they do is done below: store.c, txn.c, tree.c.
+*/
+#include "kv.h"
+
+#include "keypath.h"
+#include "os.h"
+#include "store.h"
+#include "txn.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct kv {
+  txn txn; /* with the store and the settings */
+  bool readonly;
+};
+
+struct kv_cursor {
+  store *store;
+  tree_pin pin;
+  tree_cursor place;
+  kv *db;
+};
+
+_Static_assert((int)KV_SEEK_GE == (int)TREE_GE && (int)KV_SEEK_GT == (int)TREE_GT &&
+                   (int)KV_SEEK_LE == (int)TREE_LE && (int)KV_SEEK_LT == (int)TREE_LT,
+               "the two enumerations are one");
+
+unsigned kv_default_group_size(kv_sync synchronous) {
+  return synchronous == KV_SYNC_FULL ? 1 : 50;
+}
+
+const char *kv_version(void) {
+  return KVSTORE_VERSION;
+}
+
+int kv_keypath_check(const char *key, size_t size, kv_error *err) {
+  return keypath_check(key, size, err);
+}
+
+static commit_settings checked(const kv_settings *settings) {
+  commit_settings out = {.synchronous = settings->synchronous,
+                         .group_size = settings->group_size,
+                         .group_timeout_ms = settings->group_timeout_ms};
+  if (out.group_size == 0) out.group_size = kv_default_group_size(out.synchronous);
+  if (out.group_size > KV_GROUP_SIZE_MAX) out.group_size = KV_GROUP_SIZE_MAX;
+  if (out.group_timeout_ms > KV_GROUP_TIMEOUT_MS_MAX) out.group_timeout_ms = KV_GROUP_TIMEOUT_MS_MAX;
+  return out;
+}
+
+/* --- handles ---------------------------------------------------------------------------------- */
+
+int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err) {
+  kv *db = os.malloc(sizeof *db);
+  if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  store *s;
+  struct stat like;
+  mode_t mode = 0644;
+  if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
+    mode = like.st_mode & 0777;
+  }
+  int rc = store_acquire(options->path, mode, options->readonly, &s, notice, err);
+  if (rc != KV_OK) {
+    os.free(db);
+    return rc;
+  }
+  commit_settings settings = checked(&options->settings);
+  txn_init(&db->txn, s, &settings);
+  db->readonly = options->readonly;
+  *out = db;
+  return KV_OK;
+}
+
+int kv_close(kv *db, kv_error *err) {
+  if (db == NULL) return KV_OK;
+  store *s = db->txn.store;
+  bool forked = store_check_fork(s, NULL) != KV_OK;
+  bool sync = db->txn.settings.synchronous != KV_SYNC_OFF;
+  if (!forked) txn_free(&db->txn);
+  os.free(db);
+  return store_release(s, sync, err);
+}
+
+bool kv_same_store(const kv *a, const kv *b) {
+  return a->txn.store == b->txn.store;
+}
+
+void kv_set_settings(kv *db, const kv_settings *settings) {
+  db->txn.settings = checked(settings);
+}
+
+void kv_get_settings(const kv *db, kv_settings *out) {
+  const commit_settings *settings = &db->txn.settings;
+  *out = (kv_settings){.synchronous = settings->synchronous,
+                       .group_size = settings->group_size,
+                       .group_timeout_ms = settings->group_timeout_ms};
+}
+
+/* --- transactions ----------------------------------------------------------------------------- */
+
+static int misuse(kv_error *err, const char *what) {
+  return kv_error_set(err, KV_EMISUSE, "%s", what);
+}
+
+int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK) return rc;
+  if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
+  if (db->readonly) {
+    return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1", db->txn.store->path);
+  }
+  return txn_begin(&db->txn, busy_timeout_ms, err);
+}
+
+bool kv_in_transaction(const kv *db) {
+  return db->txn.state == TXN_OPEN;
+}
+
+int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
+           kv_error *err) {
+  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
+  int rc = keypath_check(key, size, err);
+  if (rc != KV_OK) return rc;
+  if ((value->type == KV_TEXT || value->type == KV_BLOB) && value->size > KV_VALUE_SIZE_MAX) {
+    return kv_error_set(err, KV_ETOOBIG, "value of %zu bytes is too long: at most %u bytes",
+                        value->size, KV_VALUE_SIZE_MAX);
+  }
+  return txn_put(&db->txn, key, size, value, replaced, err);
+}
+
+int kv_delete(kv *db, const char *key, size_t size, bool *found, kv_error *err) {
+  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
+  if (keypath_check(key, size, NULL) != KV_OK) {
+    if (found != NULL) *found = false;
+    return KV_OK; /* there cannot be such a key */
+  }
+  return txn_delete(&db->txn, key, size, found, err);
+}
+
+bool kv_has(const kv *db, const char *key, size_t size) {
+  if (db->txn.state != TXN_OPEN) return false;
+  return tree_find(db->txn.store->tree.edit.top, key, size) != NULL;
+}
+
+int kv_savepoint(kv *db, int number, kv_error *err) {
+  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
+  return txn_savepoint_set(&db->txn, number, err);
+}
+
+void kv_rollback_to(kv *db, int number) {
+  if (db->txn.state == TXN_OPEN) txn_rollback_to(&db->txn, number);
+}
+
+void kv_release(kv *db, int number) {
+  if (db->txn.state == TXN_OPEN) txn_release(&db->txn, number);
+}
+
+int kv_commit(kv *db, unsigned flags, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK) return rc;
+  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
+  return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0, err);
+}
+
+void kv_settle(kv *db) {
+  if (db->txn.state == TXN_COMMITTED) txn_settle(&db->txn);
+}
+
+int kv_undo(kv *db, kv_error *err) {
+  return db->txn.state == TXN_COMMITTED ? txn_undo(&db->txn, err) : KV_OK;
+}
+
+void kv_rollback(kv *db) {
+  if (db->txn.state == TXN_OPEN && store_check_fork(db->txn.store, NULL) == KV_OK) {
+    txn_rollback(&db->txn);
+  }
+}
+
+int kv_flush(kv *db, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK || db->txn.store->path == NULL) return rc;
+  return commit_flush(&db->txn.store->queue, err);
+}
+
+/* --- cursors ---------------------------------------------------------------------------------- */
+
+int kv_cursor_refresh(kv_cursor *c) {
+  tree *t = &c->store->tree;
+  tree_unpin(t, &c->pin);
+  c->place.leaf = NULL;
+  c->place.top = 0;
+  bool own = c->db->txn.state == TXN_OPEN;
+  int rc = own ? tree_pin_edit(t, &c->pin) : tree_pin_published(t, &c->pin);
+  if (rc == KV_OK) c->place.top = c->pin.top;
+  return rc;
+}
+
+int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK) return rc;
+  kv_cursor *c = os.malloc(sizeof *c);
+  if (c == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  c->store = db->txn.store;
+  c->db = db;
+  c->pin = (tree_pin){0};
+  tree_cursor_init(&c->place, 0);
+  if (kv_cursor_refresh(c) != KV_OK) {
+    kv_cursor_close(c);
+    return kv_error_set(err, KV_ENOMEM, "out of memory");
+  }
+  *out = c;
+  return KV_OK;
+}
+
+void kv_cursor_close(kv_cursor *c) {
+  tree_cursor_free(&c->place);
+  tree_unpin(&c->store->tree, &c->pin);
+  os.free(c);
+}
+
+int kv_cursor_first(kv_cursor *c) {
+  return tree_cursor_first(&c->place);
+}
+
+int kv_cursor_last(kv_cursor *c) {
+  return tree_cursor_last(&c->place);
+}
+
+int kv_cursor_seek(kv_cursor *c, const char *key, size_t size, kv_seek how) {
+  return tree_cursor_seek(&c->place, key, size, (tree_seek)how);
+}
+
+void kv_cursor_find(kv_cursor *c, const char *key, size_t size) {
+  c->place.depth = 0;
+  c->place.leaf = tree_find(c->pin.top, key, size);
+}
+
+int kv_cursor_next(kv_cursor *c) {
+  return tree_cursor_next(&c->place);
+}
+
+int kv_cursor_prev(kv_cursor *c) {
+  return tree_cursor_prev(&c->place);
+}
+
+bool kv_cursor_valid(const kv_cursor *c) {
+  return c->place.leaf != NULL;
+}
+
+const char *kv_cursor_key(const kv_cursor *c, size_t *size) {
+  return tree_leaf_key(c->place.leaf, size);
+}
+
+void kv_cursor_value(const kv_cursor *c, kv_value *out) {
+  tree_leaf_value(c->place.leaf, out);
+}
+
+const char *kv_cursor_bytes_hold(const kv_cursor *c) {
+  return tree_leaf_bytes_hold(c->place.leaf);
+}
+
+void kv_bytes_release(void *bytes) {
+  tree_bytes_release(bytes);
+}
+
+void kv_cursor_count(const kv_cursor *c, const char *key, size_t size, kv_counts *out) {
+  tree_counts counts;
+  tree_count(c->pin.top, key, size, &counts);
+  *out = (kv_counts){
+      .values = counts.values, .nodes = counts.nodes, .children = counts.children};
+}
+
+uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size) {
+  return tree_rank(c->pin.top, key, size);
+}
+
+/* --- about the store ---------------------------------------------------------------------------- */
+
+static int store_stats(store *s, kv_stats *out, kv_error *err) {
+  *out = (kv_stats){.path = s->path, .readonly = s->readonly};
+  out->readers = tree_pin_count(&s->tree);
+  tree_pin pin;
+  if (tree_pin_published(&s->tree, &pin) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  tree_counts counts;
+  tree_count(pin.top, "", 0, &counts);
+  tree_unpin(&s->tree, &pin);
+  out->keys = counts.values;
+  out->nodes = counts.nodes;
+  out->memory_bytes = atomic_load_explicit(&s->tree.memory.taken, memory_order_relaxed);
+  out->replay_transactions = s->recovered.transactions;
+  out->replay_ns = s->recovered.took_ns;
+  commit_queue *q = &s->queue;
+  pthread_mutex_lock(&q->lock);
+  out->log_bytes = q->log.fd >= 0 ? q->log.end : s->recovered.end;
+  out->commits = q->stats.commits;
+  out->flushes = q->stats.flushes;
+  out->written_bytes = q->stats.bytes;
+  out->flush_p50_ns = histogram_percentile_ns(&q->stats.flush_ns, 0.50);
+  out->flush_p99_ns = histogram_percentile_ns(&q->stats.flush_ns, 0.99);
+  out->flush_max_ns = q->stats.flush_ns.max_ns;
+  out->seq = q->handed_seq;
+  out->durable_seq = q->durable_seq;
+  pthread_mutex_unlock(&q->lock);
+  return KV_OK;
+}
+
+int kv_get_stats(kv *db, kv_stats *out, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  return rc == KV_OK ? store_stats(db->txn.store, out, err) : rc;
+}
+
+typedef struct each_store {
+  int (*each)(void *context, const kv_stats *stats);
+  void *context;
+} each_store;
+
+static int visit(void *context, store *s) {
+  const each_store *call = context;
+  kv_stats stats;
+  int rc = store_stats(s, &stats, NULL);
+  return rc == KV_OK ? call->each(call->context, &stats) : rc;
+}
+
+int kv_each_store(int (*each)(void *context, const kv_stats *stats), void *context) {
+  each_store call = {.each = each, .context = context};
+  return store_each(visit, &call);
+}

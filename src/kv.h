@@ -1,0 +1,211 @@
+/*
+** kv.h - the engine: a durable nested key/value tree. This header is its manual.
+**
+** A store is a tree in memory and a log that makes it durable. A keypath such as `test/val` names a
+** node (keypath.h tells what a keypath is); a node can have a value of one of SQLite's five storage
+** classes, and children. Writes are collected in transactions, which are appended to the log as
+** text lines and become durable in groups (commit.h). Reading looks at one version of the tree,
+** which never changes.
+**
+** Handles. kv_open gives a handle on a store. All handles of a process on the same file share one
+** store. A handle and its cursors are used by one thread at a time; different handles by as many
+** threads as there are. After a fork the child's handles answer KV_EMISUSE; open again there.
+**
+** Versions. A cursor sees the newest committed version as of its opening for its whole life; inside
+** the handle's own transaction, the state of that transaction at that moment. It is disturbed by
+** nothing: not by commits, nor by the end or the rollback of the transaction it was opened in.
+**
+** Writing. One writer at a time has the store's turn, from kv_begin to kv_commit or kv_rollback.
+**
+** Errors. 0 is KV_OK; failures are negative (kv_base.h) and come with a text in *err, which may be
+** NULL. Unless a function says otherwise, a failed call has changed nothing. After KV_EIO or
+** KV_EFULL from kv_commit the store is read-only until every handle on it is closed and it is opened
+** again: the kernel does not tell what it has written.
+**
+** Limits: KV_KEYPATH_SIZE_MAX, KV_VALUE_SIZE_MAX, KV_ENTRIES_MAX; a transaction has to fit into
+** memory twice.
+*/
+#ifndef KV_H
+#define KV_H
+
+#include "kv_base.h"
+
+#include <stdbool.h>
+
+typedef struct kv kv;
+typedef struct kv_cursor kv_cursor;
+
+/* When a commit of this handle returns, and what a crash can take back then:
+**   KV_SYNC_FULL    it is on stable storage. Nothing is lost.
+**   KV_SYNC_NORMAL  it is with the operating system. A crash of the process loses nothing; a crash
+**                   of the machine at most the newest 2 * group_size commits, never part of one,
+**                   never an older one.
+**   KV_SYNC_OFF     it is with the operating system, which writes it when it likes. A crash of the
+**                   machine loses what was not written, always the newest. */
+typedef struct kv_settings {
+  kv_sync synchronous;
+  unsigned group_size;       /* commits that one flush waits for, 1 to KV_GROUP_SIZE_MAX */
+  unsigned group_timeout_ms; /* and how long the oldest of them waits at most */
+} kv_settings;
+
+#define KV_GROUP_SIZE_MAX 1000000u
+#define KV_GROUP_TIMEOUT_MS_MAX 3600000u
+
+/* How to open. A zeroed one with a path and settings is complete. */
+typedef struct kv_options {
+  const char *path;     /* relative to the working directory of now; NULL: volatile, without a log */
+  const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
+                              umask. A file in its place that is not there counts as NULL */
+  bool readonly;        /* never writes, never creates */
+  kv_settings settings; /* group_size 0: the default of its mode (kv_default_group_size) */
+} kv_options;
+
+unsigned kv_default_group_size(kv_sync synchronous); /* FULL 1, others 50 */
+
+/* KV_OK if the bytes are a keypath; KV_EKEYPATH or KV_ETOOBIG with what is wrong and where:
+** invalid keypath 'a//b': empty segment at byte 2. */
+int kv_keypath_check(const char *key, size_t size, kv_error *err);
+
+/* The engine's version, as "0.1.0". Static. */
+const char *kv_version(void);
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* Open a handle. A missing file is created with the first transaction, not before. *notice (may be
+** NULL) is filled, with a code that is not KV_OK, if a torn tail had to be cut off; it comes once per
+** opening of a store. The caller closes the handle with kv_close.
+** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place); KV_EBUSY
+** (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
+** for byte as it was); KV_EREADONLY (open read-only in this process); KV_EIO. */
+int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err);
+
+/* Close a handle (NULL is allowed); its cursors must be closed before. An open transaction is rolled
+** back. Closing the last handle of a store flushes it (not in mode OFF); if that fails the error is
+** returned and the handle is closed all the same. */
+int kv_close(kv *db, kv_error *err);
+
+/* Whether two handles are on one store. */
+bool kv_same_store(const kv *a, const kv *b);
+
+/* --- transactions ----------------------------------------------------------------------------- */
+
+/* Begin: take the writer's turn, waiting at most busy_timeout_ms for it. The file is created or
+** converted if it has to be.
+** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMISUSE (in a transaction already, or
+** forked); KV_ECANTOPEN, KV_EIO, KV_EFULL (creating the file); KV_ENOMEM. */
+int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
+
+/* Whether the handle is between kv_begin and its end. */
+bool kv_in_transaction(const kv *db);
+
+/* Give a keypath a value, copied; *replaced (may be NULL) tells whether it had one. KV_EKEYPATH,
+** KV_ETOOBIG, KV_EFULL (KV_ENTRIES_MAX), KV_ENOMEM, KV_EMISUSE (no transaction). */
+int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
+           kv_error *err);
+
+/* Take a keypath's value away, if it has one (*found, may be NULL). Its children stay. KV_ENOMEM,
+** KV_EMISUSE. */
+int kv_delete(kv *db, const char *key, size_t size, bool *found, kv_error *err);
+
+/* Whether the open transaction sees a value at a keypath. False without a transaction. */
+bool kv_has(const kv *db, const char *key, size_t size);
+
+/* Savepoints, numbered by the caller, ascending. kv_savepoint remembers the present state under a
+** number; one that is there already stays as it is. kv_rollback_to goes back to it and keeps it;
+** a number below every remembered one means the state at kv_begin. kv_release forgets this number
+** and those above. KV_ENOMEM from the first; the others cannot fail. */
+int kv_savepoint(kv *db, int number, kv_error *err);
+void kv_rollback_to(kv *db, int number);
+void kv_release(kv *db, int number);
+
+/* Commit: hand the transaction to the log, pass the turn on, wait for the durability that the
+** settings ask for. On failure it is not committed, and rolled back but for KV_ENOMEM before the
+** hand-over, after which it is still open. A transaction that changed nothing costs nothing.
+**
+** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN (only
+** together with KV_UNDOABLE) the turn is passed on by kv_settle or kv_undo.
+** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
+enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2 };
+int kv_commit(kv *db, unsigned flags, kv_error *err);
+
+/* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that
+** gives every key which still is as the commit left it the value it had before. Undo waits for the
+** turn as long as it takes. Errors of kv_begin and kv_commit; then the commit stands. */
+void kv_settle(kv *db);
+int kv_undo(kv *db, kv_error *err);
+
+/* Drop the open transaction. Cannot fail; does nothing if there is none. */
+void kv_rollback(kv *db);
+
+/* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
+int kv_flush(kv *db, kv_error *err);
+
+/* Replace the handle's settings; they apply from the next commit on. */
+void kv_set_settings(kv *db, const kv_settings *settings);
+void kv_get_settings(const kv *db, kv_settings *out);
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* A cursor on the version of now; it stands nowhere. KV_ENOMEM, KV_EMISUSE (forked). */
+int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err);
+void kv_cursor_close(kv_cursor *c);
+
+/* Look at the version of now instead. KV_ENOMEM; then the cursor sees an empty one. */
+int kv_cursor_refresh(kv_cursor *c);
+
+typedef enum kv_seek { KV_SEEK_GE, KV_SEEK_GT, KV_SEEK_LE, KV_SEEK_LT } kv_seek;
+
+/* Move. Order is memcmp of the keypath; key may be any bytes. A cursor that finds nothing stands
+** nowhere (kv_cursor_valid false). After kv_cursor_find, which is the cheapest way to one keypath,
+** next and prev are not allowed. KV_ENOMEM. */
+int kv_cursor_first(kv_cursor *c);
+int kv_cursor_last(kv_cursor *c);
+int kv_cursor_seek(kv_cursor *c, const char *key, size_t size, kv_seek how);
+void kv_cursor_find(kv_cursor *c, const char *key, size_t size);
+int kv_cursor_next(kv_cursor *c);
+int kv_cursor_prev(kv_cursor *c);
+
+bool kv_cursor_valid(const kv_cursor *c);
+
+/* Where it stands. The keypath is NUL-terminated; both live as long as the cursor's version, that
+** is, until it is closed or refreshed. */
+const char *kv_cursor_key(const kv_cursor *c, size_t *size);
+void kv_cursor_value(const kv_cursor *c, kv_value *out);
+
+/* The bytes of a large text or blob (kv_cursor_value's data) with a reference that outlives the
+** cursor, given back with kv_bytes_release by any thread; NULL for what must be copied. */
+const char *kv_cursor_bytes_hold(const kv_cursor *c);
+void kv_bytes_release(void *bytes);
+
+/* Exact counts at and below a keypath; "" is the whole tree. */
+typedef struct kv_counts {
+  uint64_t values;   /* keypaths with a value, its own included */
+  uint64_t nodes;    /* nodes below it, with or without a value */
+  uint64_t children; /* direct ones */
+} kv_counts;
+void kv_cursor_count(const kv_cursor *c, const char *key, size_t size, kv_counts *out);
+
+/* How many keypaths with a value sort below key (any bytes). */
+uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size);
+
+/* --- about the store ---------------------------------------------------------------------------- */
+
+typedef struct kv_stats {
+  const char *path;      /* NULL: volatile; lives as long as the handle */
+  bool readonly;
+  uint64_t keys, nodes;
+  uint64_t memory_bytes; /* taken from the system for the tree */
+  uint64_t log_bytes;    /* of whole transactions */
+  uint64_t commits, flushes;
+  uint64_t written_bytes; /* appended since the store was opened */
+  uint64_t flush_p50_ns, flush_p99_ns, flush_max_ns;
+  uint64_t replay_transactions, replay_ns;
+  uint64_t seq, durable_seq; /* newest commit handed over, newest on stable storage */
+  uint64_t readers;          /* versions pinned by cursors */
+} kv_stats;
+int kv_get_stats(kv *db, kv_stats *out, kv_error *err);
+
+/* Call each(context, stats) for every store that is open in this process. */
+int kv_each_store(int (*each)(void *context, const kv_stats *stats), void *context);
+
+#endif

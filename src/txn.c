@@ -1,0 +1,258 @@
+/* txn.c - one handle's transaction. See txn.h. */
+#include "txn.h"
+
+#include "log_format.h"
+#include "os.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <string.h>
+
+#define RECORDS_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back after its transaction */
+
+void txn_init(txn *x, store *s, const commit_settings *settings) {
+  *x = (txn){.store = s, .settings = *settings, .state = TXN_IDLE};
+}
+
+void txn_free(txn *x) {
+  if (x->state == TXN_OPEN) txn_rollback(x);
+  if (x->state == TXN_COMMITTED) txn_settle(x);
+  buf_free(&x->records);
+  os.free(x->savepoints);
+}
+
+static int no_memory(kv_error *err) {
+  return kv_error_set(err, KV_ENOMEM, "out of memory");
+}
+
+static void pass_turn(txn *x) {
+  if (x->has_turn) store_turn_pass(x->store, x);
+  x->has_turn = false;
+}
+
+/* Back to IDLE, the tree's edit being over. */
+static void end(txn *x) {
+  pass_turn(x);
+  x->state = TXN_IDLE;
+  x->savepoint_count = 0;
+  x->records.size = 0;
+  if (x->records.room > RECORDS_KEEP_MAX) buf_free(&x->records);
+}
+
+/* --- begin ------------------------------------------------------------------------------------ */
+
+static int begin_with_turn(txn *x, kv_error *err) {
+  store *s = x->store;
+  int rc = KV_OK;
+  if (s->path != NULL) {
+    rc = commit_failure(&s->queue, err);
+    if (rc != KV_OK) return KV_EREADONLY;
+    rc = store_make_writable(s, err);
+  }
+  if (rc == KV_OK && tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
+  if (rc == KV_OK) x->state = TXN_OPEN;
+  return rc;
+}
+
+int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
+  assert(x->state == TXN_IDLE && x->records.size == 0 && x->savepoint_count == 0);
+  store *s = x->store;
+  if (s->readonly) {
+    return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", s->path);
+  }
+  int rc = store_turn_take(s, x, busy_timeout_ms);
+  if (rc != KV_OK) {
+    return kv_error_set(err, rc, "another writer has the turn in '%s'",
+                        s->path != NULL ? s->path : ":memory:");
+  }
+  x->has_turn = true;
+  rc = begin_with_turn(x, err);
+  if (rc != KV_OK) pass_turn(x);
+  return rc;
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+int txn_put(txn *x, const char *key, size_t size, const kv_value *value, bool *replaced,
+            kv_error *err) {
+  assert(x->state == TXN_OPEN);
+  size_t before = x->records.size;
+  int rc = log_format_write(&x->records, key, size, value);
+  if (rc == KV_OK) rc = tree_put(&x->store->tree, key, size, value, replaced);
+  if (rc == KV_OK) return KV_OK;
+  x->records.size = before;
+  if (rc == KV_ENOMEM) return no_memory(err);
+  return kv_error_set(err, rc, "the store is full: at most %u keys", KV_ENTRIES_MAX);
+}
+
+int txn_delete(txn *x, const char *key, size_t size, bool *found, kv_error *err) {
+  assert(x->state == TXN_OPEN);
+  size_t before = x->records.size;
+  bool there = false;
+  int rc = log_format_delete(&x->records, key, size);
+  if (rc == KV_OK) rc = tree_delete(&x->store->tree, key, size, &there);
+  if (rc != KV_OK || !there) x->records.size = before;
+  if (rc != KV_OK) return no_memory(err);
+  if (found != NULL) *found = there;
+  return KV_OK;
+}
+
+/* --- savepoints ------------------------------------------------------------------------------- */
+
+int txn_savepoint_set(txn *x, int number, kv_error *err) {
+  assert(x->state == TXN_OPEN);
+  size_t count = x->savepoint_count;
+  if (count > 0 && x->savepoints[count - 1].number >= number) return KV_OK;
+  if (count == x->savepoint_room) {
+    size_t room = count == 0 ? 8 : count * 2;
+    txn_savepoint *savepoints = os.realloc(x->savepoints, room * sizeof *savepoints);
+    if (savepoints == NULL) return no_memory(err);
+    x->savepoints = savepoints;
+    x->savepoint_room = room;
+  }
+  txn_savepoint *savepoint = &x->savepoints[count];
+  if (tree_savepoint_set(&x->store->tree, &savepoint->tree) != KV_OK) return no_memory(err);
+  savepoint->number = number;
+  savepoint->records_size = x->records.size;
+  x->savepoint_count++;
+  return KV_OK;
+}
+
+/* How many savepoints have a number below this one. */
+static size_t savepoints_below(const txn *x, int number) {
+  size_t i = x->savepoint_count;
+  while (i > 0 && x->savepoints[i - 1].number >= number) i--;
+  return i;
+}
+
+void txn_release(txn *x, int number) {
+  assert(x->state == TXN_OPEN);
+  size_t keep = savepoints_below(x, number);
+  if (keep == x->savepoint_count) return;
+  tree_savepoint_release(&x->store->tree, &x->savepoints[keep].tree,
+                         keep > 0 ? &x->savepoints[keep - 1].tree : NULL);
+  x->savepoint_count = keep;
+}
+
+void txn_rollback_to(txn *x, int number) {
+  assert(x->state == TXN_OPEN);
+  size_t keep = savepoints_below(x, number);
+  tree *t = &x->store->tree;
+  if (x->savepoint_count == 0 || x->savepoints[0].number > number) {
+    tree_savepoint_rollback(t, &t->edit.base);
+    x->records.size = 0;
+    x->savepoint_count = 0;
+  } else if (keep < x->savepoint_count) {
+    tree_savepoint_rollback(t, &x->savepoints[keep].tree);
+    x->records.size = x->savepoints[keep].records_size;
+    x->savepoint_count = keep + 1;
+  }
+}
+
+/* --- commit ----------------------------------------------------------------------------------- */
+
+/* Pin the versions before and after; the second is moved on once there is one. */
+static int pin_for_undo(txn *x, kv_error *err) {
+  tree *t = &x->store->tree;
+  if (tree_pin_head(t, &x->before) != KV_OK) return no_memory(err);
+  if (tree_pin_head(t, &x->after) == KV_OK) return KV_OK;
+  tree_unpin(t, &x->before);
+  return no_memory(err);
+}
+
+/* A volatile store: the version is all there is. */
+static void commit_in_memory(txn *x) {
+  tree *t = &x->store->tree;
+  tree_publish(t, tree_edit_seal(t, t->head->seq + 1));
+}
+
+int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
+  assert(x->state == TXN_OPEN && (undoable || !keep_turn));
+  store *s = x->store;
+  if (x->records.size == 0) {
+    txn_rollback(x);
+    return KV_OK;
+  }
+  commit_ticket ticket;
+  bool logged = s->path != NULL;
+  int rc = undoable ? pin_for_undo(x, err) : KV_OK;
+  if (rc == KV_OK && logged) {
+    rc = commit_hand_over(&s->queue, &x->records, &x->settings, &ticket, err);
+  } else if (rc == KV_OK) {
+    commit_in_memory(x);
+  }
+  if (rc != KV_OK) {
+    tree_unpin(&s->tree, &x->before);
+    tree_unpin(&s->tree, &x->after);
+    if (rc != KV_ENOMEM) txn_rollback(x);
+    return rc;
+  }
+  if (undoable) tree_pin_move_to_head(&s->tree, &x->after);
+  if (!keep_turn) pass_turn(x);
+  x->state = TXN_COMMITTED;
+  if (logged) rc = commit_wait(&s->queue, &ticket, err);
+  if (!undoable || rc != KV_OK) txn_settle(x);
+  return rc;
+}
+
+void txn_settle(txn *x) {
+  assert(x->state == TXN_COMMITTED);
+  tree_unpin(&x->store->tree, &x->before);
+  tree_unpin(&x->store->tree, &x->after);
+  end(x);
+}
+
+void txn_rollback(txn *x) {
+  assert(x->state == TXN_OPEN && x->has_turn);
+  tree_edit_rollback(&x->store->tree);
+  end(x);
+}
+
+/* --- taking a commit back ---------------------------------------------------------------------- */
+
+/* Give a key the value it had before, if it still has the one that the commit gave it: the leaves
+** tell, since no two versions share one that was written twice. */
+static int restore(txn *x, const char *key, size_t size, kv_error *err) {
+  tree_ref now = x->store->tree.edit.top;
+  if (tree_find(now, key, size) != tree_find(x->after.top, key, size)) return KV_OK;
+  const tree_leaf *leaf = tree_find(x->before.top, key, size);
+  if (leaf == NULL) return txn_delete(x, key, size, NULL, err);
+  kv_value value;
+  tree_leaf_value(leaf, &value);
+  return txn_put(x, key, size, &value, NULL, err);
+}
+
+/* The lines are ours alone now and are taken to pieces. */
+static int restore_all(txn *x, buf *lines, kv_error *err) {
+  for (size_t at = 0; at < lines->size;) {
+    char *line = lines->data + at, *end_of_line = memchr(line, '\n', lines->size - at);
+    assert(end_of_line != NULL);
+    log_record record;
+    at = (size_t)(end_of_line - lines->data) + 1;
+    int rc = log_parse_record(line, (size_t)(end_of_line - line), &record, err);
+    if (rc == KV_OK) rc = restore(x, record.key, record.key_size, err);
+    if (rc != KV_OK) return rc;
+  }
+  return KV_OK;
+}
+
+int txn_undo(txn *x, kv_error *err) {
+  assert(x->state == TXN_COMMITTED);
+  buf lines = x->records;
+  x->records = (buf){0};
+  while (!x->has_turn) x->has_turn = store_turn_take(x->store, x, UINT_MAX) == KV_OK;
+  int rc = begin_with_turn(x, err);
+  if (rc == KV_OK) {
+    rc = restore_all(x, &lines, err);
+    tree_pin before = x->before, after = x->after; /* for they outlive the new commit */
+    x->before = x->after = (tree_pin){0};
+    if (rc == KV_OK) rc = txn_commit(x, false, false, err);
+    if (x->state == TXN_OPEN) txn_rollback(x);
+    tree_unpin(&x->store->tree, &before);
+    tree_unpin(&x->store->tree, &after);
+  } else {
+    txn_settle(x);
+  }
+  buf_free(&lines);
+  return rc;
+}
