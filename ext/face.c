@@ -1,0 +1,76 @@
+/* face.c - errors and values between the engine and SQLite. See face.h. */
+#include "face.h"
+
+#include <stdarg.h>
+
+int face_code(int kv_code) {
+  switch (kv_code) {
+    case KV_OK: return SQLITE_OK;
+    case KV_ENOMEM: return SQLITE_NOMEM;
+    case KV_EBUSY: return SQLITE_BUSY;
+    case KV_EIO: return SQLITE_IOERR;
+    case KV_EFULL: return SQLITE_FULL;
+    case KV_EREADONLY: return SQLITE_READONLY;
+    case KV_ECANTOPEN: return SQLITE_CANTOPEN;
+    case KV_EFOREIGN:
+    case KV_EVERSION: return SQLITE_NOTADB;
+    case KV_EDAMAGED: return SQLITE_CORRUPT_VTAB;
+    case KV_EKEYPATH: return SQLITE_CONSTRAINT;
+    case KV_ETOOBIG: return SQLITE_TOOBIG;
+    case KV_EMISUSE: return SQLITE_MISUSE;
+    default: return SQLITE_ERROR;
+  }
+}
+
+int face_fail(sqlite3_vtab *table, const kv_error *err) {
+  return face_fail_text(table, face_code(err->code), "%s", err->text);
+}
+
+int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  char *text = sqlite3_vmprintf(format, args);
+  va_end(args);
+  sqlite3_free(table->zErrMsg);
+  table->zErrMsg = text != NULL ? sqlite3_mprintf("kvstore: %s", text) : NULL;
+  sqlite3_free(text);
+  return code;
+}
+
+void face_result(sqlite3_context *context, const kv_value *value, const char *hold) {
+  void (*release)(void *) = hold != NULL ? kv_bytes_release : SQLITE_TRANSIENT;
+  switch (value->type) {
+    case KV_INTEGER: sqlite3_result_int64(context, value->integer); break;
+    case KV_REAL: sqlite3_result_double(context, value->real); break;
+    case KV_TEXT:
+      sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
+      break;
+    case KV_BLOB: sqlite3_result_blob64(context, value->data, value->size, release); break;
+    default: sqlite3_result_null(context); break;
+  }
+}
+
+void face_value(sqlite3_value *from, kv_value *out) {
+  *out = (kv_value){.type = KV_NULL};
+  switch (sqlite3_value_type(from)) {
+    case SQLITE_INTEGER:
+      out->type = KV_INTEGER;
+      out->integer = sqlite3_value_int64(from);
+      break;
+    case SQLITE_FLOAT:
+      out->type = KV_REAL;
+      out->real = sqlite3_value_double(from);
+      break;
+    case SQLITE_TEXT:
+      out->type = KV_TEXT;
+      out->data = (const char *)sqlite3_value_text(from);
+      out->size = (size_t)sqlite3_value_bytes(from);
+      break;
+    case SQLITE_BLOB:
+      out->type = KV_BLOB;
+      out->data = sqlite3_value_blob(from);
+      out->size = (size_t)sqlite3_value_bytes(from);
+      break;
+    default: break;
+  }
+}

@@ -1,0 +1,58 @@
+/*
+** face.h - what the files of the SQLite face share: SQLite's header, the table, errors.
+**
+** The face is the only place that knows SQLite; it knows the engine by kv.h alone. From the top:
+**
+**     kvstore.c   entry point: what .load registers
+**     table.c     the module: create, connect, rename, transactions, and its list of methods
+**     plan.c      xBestIndex: which constraints a scan takes, and what it costs
+**     scan.c      cursors: xFilter, xNext, xColumn
+**     write.c     xUpdate: rows, conflicts, commands
+**     args.c      the arguments of CREATE VIRTUAL TABLE
+**     session.c   what one connection has open; shares a handle between tables on one log
+**     stat.c      the kvstore_stat table
+**
+** Threads: SQLite holds the connection's mutex around every call into a table.
+*/
+#ifndef FACE_H
+#define FACE_H
+
+#include "kv.h"
+
+#include <sqlite3ext.h>
+
+#if SQLITE_VERSION_NUMBER < 3038000
+#error "kvstore needs the header of SQLite 3.38.0 or newer"
+#endif
+#define FACE_SQLITE_VERSION_MIN 3038000
+
+SQLITE_EXTENSION_INIT3
+
+/* The columns, in the order of the declaration. */
+enum {
+  COLUMN_KEY,
+  COLUMN_VALUE,
+  COLUMN_ROOT,
+  COLUMN_PARENT,
+  COLUMN_NAME,
+  COLUMN_DEPTH,
+  COLUMN_COMMAND,
+  COLUMN_COUNT
+};
+
+/* SQLite's code for an engine's error. */
+int face_code(int kv_code);
+
+/* Put an engine's error, or a text of the face's own, into a table's error message; return SQLite's
+** code for it. The message gets "kvstore: " in front. */
+int face_fail(sqlite3_vtab *table, const kv_error *err);
+int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...);
+
+/* Set a function's or column's result to a value; `hold` is a reference from kv_cursor_bytes_hold,
+** or NULL to copy. */
+void face_result(sqlite3_context *context, const kv_value *value, const char *hold);
+
+/* Read a value as SQLite has it; its bytes live as long as the sqlite3_value is unchanged. */
+void face_value(sqlite3_value *from, kv_value *out);
+
+#endif

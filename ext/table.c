@@ -1,0 +1,242 @@
+/*
+** table.c - the kvstore module: tables come and go, transactions begin and end.
+**
+** SQLite calls xBegin before the first write of a transaction, xSync when it commits, which is the
+** only step that can still fail, then xCommit; or xRollback, which may also follow a successful
+** xSync: a commit hook's veto, another table's failure, the main database's. So xSync commits
+** undoably, xCommit settles, and xRollback after xSync takes the commit back by a transaction of
+** its own. Where a database file is being written in the same BEGIN ... COMMIT the writer's turn is
+** kept until then, so that nobody builds on what may be taken back; else it is passed on at once,
+** and commits of several connections share a flush.
+**
+** CREATE VIRTUAL TABLE calls xSync and xCommit with no xBegin before: with no transaction open they
+** do nothing.
+*/
+#include "table.h"
+
+#include <string.h>
+
+/* --- coming and going -------------------------------------------------------------------------- */
+
+static int declare(sqlite3 *connection, const char *name) {
+  char *sql = sqlite3_mprintf("CREATE TABLE x(key TEXT PRIMARY KEY NOT NULL, value, root HIDDEN, "
+                              "parent TEXT HIDDEN, name TEXT HIDDEN, depth INTEGER HIDDEN, "
+                              "\"%w\" HIDDEN) WITHOUT ROWID",
+                              name);
+  if (sql == NULL) return SQLITE_NOMEM;
+  int rc = sqlite3_declare_vtab(connection, sql);
+  sqlite3_free(sql);
+  if (rc == SQLITE_OK) rc = sqlite3_vtab_config(connection, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
+  return rc;
+}
+
+static void table_free(table *t) {
+  if (t->link != NULL) session_release(t->session, t->link);
+  sqlite3_free(t->schema);
+  sqlite3_free(t->name);
+  sqlite3_free(t);
+}
+
+static int make(session *s, const char *schema, const char *name, const args *a, bool create,
+                table **out, char **message) {
+  table *t = sqlite3_malloc64(sizeof *t);
+  if (t == NULL) return SQLITE_NOMEM;
+  *t = (table){.session = s,
+               .schema = sqlite3_mprintf("%s", schema),
+               .name = sqlite3_mprintf("%s", name),
+               .default_file = a->file == NULL,
+               .settings = a->settings,
+               .busy_timeout_ms = a->busy_timeout_ms};
+  int rc = t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) rc = session_open(s, schema, name, a, create, &t->link, message);
+  if (rc == SQLITE_OK) {
+    *out = t;
+  } else {
+    table_free(t);
+  }
+  return rc;
+}
+
+/* argv: module, schema, table, arguments. */
+static int connect(sqlite3 *connection, session *s, int argc, const char *const *argv, bool create,
+                   sqlite3_vtab **out, char **message) {
+  args a;
+  table *t = NULL;
+  int rc = args_parse(argc - 3, argv + 3, &a, message);
+  if (rc != SQLITE_OK) return rc;
+  rc = declare(connection, argv[2]);
+  if (rc == SQLITE_OK) {
+    rc = make(s, argv[1], argv[2], &a, create, &t, message);
+  } else if (*message == NULL) {
+    *message = sqlite3_mprintf("kvstore: %s", sqlite3_errmsg(connection));
+  }
+  args_free(&a);
+  if (rc == SQLITE_OK) *out = &t->base;
+  return rc;
+}
+
+static int table_create(sqlite3 *connection, void *context, int argc, const char *const *argv,
+                        sqlite3_vtab **out, char **message) {
+  return connect(connection, context, argc, argv, true, out, message);
+}
+
+static int table_connect(sqlite3 *connection, void *context, int argc, const char *const *argv,
+                         sqlite3_vtab **out, char **message) {
+  return connect(connection, context, argc, argv, false, out, message);
+}
+
+/* Also for xDestroy: the log stays where it is. A DROP may be rolled back, and SQLite does not say. */
+static int table_disconnect(sqlite3_vtab *base) {
+  table_free((table *)base);
+  return SQLITE_OK;
+}
+
+static int table_rename(sqlite3_vtab *base, const char *name) {
+  table *t = (table *)base;
+  if (t->default_file && t->link->table == NULL) {
+    return face_fail_text(base, SQLITE_ERROR,
+                          "'%s' has its log's name from the table; to rename it, drop it and create "
+                          "'%s' with file=",
+                          t->name, name);
+  }
+  char *copy = sqlite3_mprintf("%s", name);
+  int rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
+  if (rc != SQLITE_OK) {
+    sqlite3_free(copy);
+    return rc;
+  }
+  sqlite3_free(t->name);
+  t->name = copy;
+  return SQLITE_OK;
+}
+
+/* --- transactions ------------------------------------------------------------------------------ */
+
+static int connection_busy_timeout_ms(sqlite3 *connection) {
+  sqlite3_stmt *statement = NULL;
+  int timeout_ms = 0;
+  if (sqlite3_prepare_v2(connection, "PRAGMA busy_timeout", -1, &statement, NULL) == SQLITE_OK &&
+      sqlite3_step(statement) == SQLITE_ROW) {
+    timeout_ms = sqlite3_column_int(statement, 0);
+  }
+  (void)sqlite3_finalize(statement);
+  return timeout_ms > 0 ? timeout_ms : 0;
+}
+
+/* A transaction over several tables on one log has the strictest of their settings. */
+static void tighten(kv *db, const kv_settings *with) {
+  kv_settings now;
+  kv_get_settings(db, &now);
+  if (with->synchronous > now.synchronous) now.synchronous = with->synchronous;
+  if (with->group_size < now.group_size) now.group_size = with->group_size;
+  if (with->group_timeout_ms < now.group_timeout_ms) now.group_timeout_ms = with->group_timeout_ms;
+  kv_set_settings(db, &now);
+}
+
+static int table_begin(sqlite3_vtab *base) {
+  table *t = (table *)base;
+  kv *db = t->link->db;
+  t->in_begin = !sqlite3_get_autocommit(t->session->connection);
+  if (kv_in_transaction(db)) {
+    tighten(db, &t->settings);
+    return SQLITE_OK;
+  }
+  kv_error err;
+  kv_set_settings(db, &t->settings);
+  int rc = kv_begin(db, 0, &err);
+  if (rc == KV_EBUSY) {
+    int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
+                                             : connection_busy_timeout_ms(t->session->connection);
+    if (timeout_ms > 0) rc = kv_begin(db, (unsigned)timeout_ms, &err);
+  }
+  return rc == KV_OK ? SQLITE_OK : face_fail(base, &err);
+}
+
+static bool is_file_being_written(sqlite3 *connection, const char *schema) {
+  const char *file = sqlite3_db_filename(connection, schema);
+  return file != NULL && file[0] != '\0' &&
+         sqlite3_txn_state(connection, schema) == SQLITE_TXN_WRITE;
+}
+
+/* Whether a database file is written in the same transaction. */
+static bool is_any_file_being_written(const table *t) {
+  sqlite3 *connection = t->session->connection;
+#if SQLITE_VERSION_NUMBER >= 3039000
+  if (sqlite3_libversion_number() >= 3039000) {
+    const char *schema;
+    for (int i = 0; (schema = sqlite3_db_name(connection, i)) != NULL; i++) {
+      if (is_file_being_written(connection, schema)) return true;
+    }
+    return false;
+  }
+#endif
+  return is_file_being_written(connection, t->schema) || is_file_being_written(connection, "main");
+}
+
+static int table_sync(sqlite3_vtab *base) {
+  table *t = (table *)base;
+  kv *db = t->link->db;
+  if (!kv_in_transaction(db)) return SQLITE_OK;
+  kv_error err;
+  unsigned flags = KV_UNDOABLE;
+  if (t->in_begin && is_any_file_being_written(t)) flags |= KV_KEEP_TURN;
+  return kv_commit(db, flags, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
+}
+
+static int table_commit(sqlite3_vtab *base) {
+  kv_settle(((table *)base)->link->db);
+  return SQLITE_OK;
+}
+
+static int table_rollback(sqlite3_vtab *base) {
+  kv *db = ((table *)base)->link->db;
+  kv_error err;
+  if (kv_in_transaction(db)) {
+    kv_rollback(db);
+  } else if (kv_undo(db, &err) != KV_OK) {
+    sqlite3_log(face_code(err.code), "kvstore: a rolled back transaction stands in the log: %s",
+                err.text);
+  }
+  return SQLITE_OK;
+}
+
+static int table_savepoint(sqlite3_vtab *base, int number) {
+  kv *db = ((table *)base)->link->db;
+  kv_error err;
+  if (!kv_in_transaction(db)) return SQLITE_OK;
+  return kv_savepoint(db, number, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
+}
+
+static int table_release(sqlite3_vtab *base, int number) {
+  kv_release(((table *)base)->link->db, number);
+  return SQLITE_OK;
+}
+
+static int table_rollback_to(sqlite3_vtab *base, int number) {
+  kv_rollback_to(((table *)base)->link->db, number);
+  return SQLITE_OK;
+}
+
+const sqlite3_module table_module = {
+    .iVersion = 2,
+    .xCreate = table_create,
+    .xConnect = table_connect,
+    .xBestIndex = plan_best_index,
+    .xDisconnect = table_disconnect,
+    .xDestroy = table_disconnect,
+    .xOpen = scan_open,
+    .xClose = scan_close,
+    .xFilter = scan_filter,
+    .xNext = scan_next,
+    .xEof = scan_eof,
+    .xColumn = scan_column,
+    .xUpdate = write_update,
+    .xBegin = table_begin,
+    .xSync = table_sync,
+    .xCommit = table_commit,
+    .xRollback = table_rollback,
+    .xRename = table_rename,
+    .xSavepoint = table_savepoint,
+    .xRelease = table_release,
+    .xRollbackTo = table_rollback_to,
+};

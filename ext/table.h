@@ -1,0 +1,39 @@
+/* table.h - one kvstore table of one connection. */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include "face.h"
+#include "session.h"
+
+#include <stdbool.h>
+
+typedef struct table {
+  sqlite3_vtab base;
+  session *session;
+  session_link *link;
+  char *schema, *name;
+  bool default_file;   /* the log is named after the table */
+  kv_settings settings;
+  int busy_timeout_ms; /* -1: the connection's own */
+  bool in_begin;       /* the transaction was begun inside a BEGIN */
+} table;
+
+/* The module, for sqlite3_create_module_v2 with a session as client data. */
+extern const sqlite3_module table_module;
+
+/* plan.c */
+int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info);
+
+/* scan.c */
+int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out);
+int scan_close(sqlite3_vtab_cursor *base);
+int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc,
+                sqlite3_value **argv);
+int scan_next(sqlite3_vtab_cursor *base);
+int scan_eof(sqlite3_vtab_cursor *base);
+int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column);
+
+/* write.c */
+int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid);
+
+#endif

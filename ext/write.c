@@ -1,0 +1,177 @@
+/*
+** write.c - xUpdate: INSERT, UPDATE and DELETE of rows, and the commands of the hidden column.
+**
+** Nothing is changed before every check has passed, as SQLITE_VTAB_CONSTRAINT_SUPPORT promises; so
+** SQLite itself carries out ROLLBACK, ABORT, FAIL and IGNORE when SQLITE_CONSTRAINT is returned, and
+** REPLACE alone is done here.
+**
+** argv[0] is the key of the row that goes, NULL for an INSERT; argv[2 + column] are the values of
+** the row that comes, missing for a DELETE.
+*/
+#include "table.h"
+
+#include <string.h>
+
+typedef struct row_key {
+  const char *bytes;
+  size_t size;
+} row_key;
+
+/* A key as the column's TEXT affinity makes it. */
+static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
+  const table *t = (const table *)base;
+  int type = sqlite3_value_type(value);
+  if (type == SQLITE_NULL) {
+    sqlite3_free(base->zErrMsg);
+    base->zErrMsg = sqlite3_mprintf("NOT NULL constraint failed: %s.key", t->name);
+    return SQLITE_CONSTRAINT;
+  }
+  if (type == SQLITE_BLOB) {
+    return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
+  }
+  out->bytes = (const char *)sqlite3_value_text(value);
+  out->size = (size_t)sqlite3_value_bytes(value);
+  if (out->bytes == NULL) return SQLITE_NOMEM;
+  kv_error err;
+  return kv_keypath_check(out->bytes, out->size, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
+}
+
+/* Nobody can set what is computed from the key. */
+static int check_computed(sqlite3_vtab *base, sqlite3_value **argv) {
+  static const char *const names[] = {"root", "parent", "name", "depth"};
+  for (int column = COLUMN_ROOT; column <= COLUMN_DEPTH; column++) {
+    sqlite3_value *value = argv[2 + column];
+    if (sqlite3_value_type(value) != SQLITE_NULL && !sqlite3_value_nochange(value)) {
+      return face_fail_text(base, SQLITE_ERROR, "column %s follows from key and cannot be set",
+                            names[column - COLUMN_ROOT]);
+    }
+  }
+  return SQLITE_OK;
+}
+
+/* SQLITE_CONSTRAINT if a key is taken and must not be replaced. */
+static int check_free(table *t, const row_key *key) {
+  if (sqlite3_vtab_on_conflict(t->session->connection) == SQLITE_REPLACE) return SQLITE_OK;
+  bool taken = kv_has(t->link->db, key->bytes, key->size);
+  if (!taken) return SQLITE_OK;
+  sqlite3_free(t->base.zErrMsg);
+  t->base.zErrMsg = sqlite3_mprintf("UNIQUE constraint failed: %s.key", t->name);
+  return SQLITE_CONSTRAINT;
+}
+
+static int put(table *t, const row_key *key, const kv_value *value) {
+  kv_error err;
+  int rc = kv_put(t->link->db, key->bytes, key->size, value, NULL, &err);
+  return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+}
+
+static int delete_row(table *t, sqlite3_value *key) {
+  kv_error err;
+  const char *bytes = (const char *)sqlite3_value_text(key);
+  if (bytes == NULL) return SQLITE_NOMEM;
+  int rc = kv_delete(t->link->db, bytes, (size_t)sqlite3_value_bytes(key), NULL, &err);
+  return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+}
+
+static int insert_row(table *t, sqlite3_value **argv) {
+  row_key key;
+  kv_value value;
+  int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
+  if (rc == SQLITE_OK) rc = check_free(t, &key);
+  if (rc != SQLITE_OK) return rc;
+  face_value(argv[2 + COLUMN_VALUE], &value);
+  return put(t, &key, &value);
+}
+
+static bool is_same_key(sqlite3_value *old, const row_key *key) {
+  return (size_t)sqlite3_value_bytes(old) == key->size &&
+         memcmp(sqlite3_value_text(old), key->bytes, key->size) == 0;
+}
+
+/* Move a row to another key; its value stays where the statement does not touch it. */
+static int move_row(table *t, sqlite3_value **argv, const row_key *key) {
+  int rc = check_free(t, key);
+  if (rc != SQLITE_OK) return rc;
+  if (!sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) {
+    kv_value value;
+    face_value(argv[2 + COLUMN_VALUE], &value);
+    rc = delete_row(t, argv[0]);
+    return rc == SQLITE_OK ? put(t, key, &value) : rc;
+  }
+  row_key old = {.bytes = (const char *)sqlite3_value_text(argv[0]),
+                 .size = (size_t)sqlite3_value_bytes(argv[0])};
+  kv_cursor *cursor;
+  kv_error err;
+  if (kv_cursor_open(t->link->db, &cursor, &err) != KV_OK) return face_fail(&t->base, &err);
+  kv_cursor_find(cursor, old.bytes, old.size);
+  kv_value value = {.type = KV_NULL};
+  if (kv_cursor_valid(cursor)) kv_cursor_value(cursor, &value);
+  rc = delete_row(t, argv[0]);
+  if (rc == SQLITE_OK) rc = put(t, key, &value);
+  kv_cursor_close(cursor);
+  return rc;
+}
+
+static int update_row(table *t, sqlite3_value **argv) {
+  row_key key;
+  int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
+  if (rc != SQLITE_OK) return rc;
+  if (!is_same_key(argv[0], &key)) return move_row(t, argv, &key);
+  if (sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) return SQLITE_OK;
+  kv_value value;
+  face_value(argv[2 + COLUMN_VALUE], &value);
+  return put(t, &key, &value);
+}
+
+/* --- commands ------------------------------------------------------------------------------------ */
+
+#define VALID_COMMANDS "flush, and with a value: synchronous, group_size, group_timeout"
+
+static int run_setting(table *t, const char *name, sqlite3_value *value) {
+  const char *text = (const char *)sqlite3_value_text(value);
+  if (text == NULL) {
+    return face_fail_text(&t->base, SQLITE_ERROR,
+                          "unknown command '%s', or its value is missing; valid are " VALID_COMMANDS,
+                          name);
+  }
+  char *message = NULL;
+  int rc = args_apply_setting(name, text, &t->settings, &message);
+  if (rc == SQLITE_NOTFOUND) {
+    return face_fail_text(&t->base, SQLITE_ERROR, "unknown command '%s'; valid are " VALID_COMMANDS,
+                          name);
+  }
+  if (rc == SQLITE_OK) {
+    kv_set_settings(t->link->db, &t->settings);
+  } else {
+    sqlite3_free(t->base.zErrMsg);
+    t->base.zErrMsg = message;
+  }
+  return rc;
+}
+
+static int run_command(table *t, sqlite3_value **argv) {
+  const char *name = (const char *)sqlite3_value_text(argv[2 + COLUMN_COMMAND]);
+  sqlite3_value *value = argv[2 + COLUMN_VALUE];
+  if (name == NULL) return SQLITE_NOMEM;
+  if (sqlite3_value_type(argv[2 + COLUMN_KEY]) != SQLITE_NULL) {
+    return face_fail_text(&t->base, SQLITE_ERROR, "command '%s' does not take a key", name);
+  }
+  if (sqlite3_value_type(value) != SQLITE_NULL || sqlite3_stricmp(name, "flush") != 0) {
+    return run_setting(t, name, value);
+  }
+  kv_error err;
+  return kv_flush(t->link->db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+}
+
+int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {
+  (void)rowid;
+  table *t = (table *)base;
+  if (argc == 1) return delete_row(t, argv[0]);
+  bool insert = sqlite3_value_type(argv[0]) == SQLITE_NULL;
+  if (insert && sqlite3_value_type(argv[2 + COLUMN_COMMAND]) != SQLITE_NULL) {
+    return run_command(t, argv);
+  }
+  int rc = check_computed(base, argv);
+  if (rc != SQLITE_OK) return rc;
+  return insert ? insert_row(t, argv) : update_row(t, argv);
+}
