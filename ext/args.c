@@ -6,6 +6,9 @@
 #define VALID_NAMES                                                                              \
   "file, synchronous, group_size, group_timeout, busy_timeout, auto_checkpoint, readonly"
 
+static const char *const names[] = {"file",         "synchronous",     "group_size", "group_timeout",
+                                    "busy_timeout", "auto_checkpoint", "readonly"};
+
 /* Space as SQL has it, independent of the locale. */
 static bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
@@ -22,23 +25,29 @@ static int refuse(char **message, const char *format, const char *name, const ch
   return *message != NULL ? SQLITE_ERROR : SQLITE_NOMEM;
 }
 
-/* A copy of the text from..end without space around it and, if it is quoted as a whole, without its
-** quotes ('', "", `` or []). */
-static char *unquoted(const char *from, const char *end) {
+/* A copy of the text from..end without space around it and, if it is quoted ('', "", `` or []),
+** without its quotes. `*whole`: nothing follows the closing quote. */
+static char *unquoted(const char *from, const char *end, bool *whole) {
   while (from < end && is_space(*from)) from++;
   while (end > from && is_space(end[-1])) end--;
+  *whole = true;
   char *out = sqlite3_malloc64((sqlite3_uint64)(end - from) + 1);
   if (out == NULL) return NULL;
   char *to = out, quote = from < end ? *from : '\0';
+  if (quote != '\'' && quote != '"' && quote != '`' && quote != '[') {
+    memcpy(out, from, (size_t)(end - from));
+    out[end - from] = '\0';
+    return out;
+  }
   char closing = quote == '[' ? ']' : quote;
-  bool is_quoted = (quote == '\'' || quote == '"' || quote == '`' || quote == '[') &&
-                   end - from >= 2 && end[-1] == closing;
-  if (is_quoted) from++, end--;
-  while (from < end) {
-    if (is_quoted && quote != '[' && from + 1 < end && from[0] == quote && from[1] == quote) from++;
-    *to++ = *from++;
+  for (from++; from < end; from++) {
+    bool doubled = quote != '[' && end - from >= 2 && from[1] == closing;
+    if (*from == closing && !doubled) break;
+    if (*from == closing) from++;
+    *to++ = *from;
   }
   *to = '\0';
+  *whole = end - from == 1;
   return out;
 }
 
@@ -125,18 +134,33 @@ static int set_file(args *a, const char *value, char **message) {
   return a->file != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
-/* One argument: name=value, or the positional file name. */
-static int parse_one(args *a, bool first, const char *text, char **message) {
+/* Setting a name twice is more likely a slip than a wish. */
+static int check_once(unsigned *seen, const char *name, char **message) {
+  for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (sqlite3_stricmp(name, names[i]) != 0) continue;
+    if (*seen & 1u << i) return refuse(message, "argument '%s' is given twice%s", names[i], "");
+    *seen |= 1u << i;
+  }
+  return SQLITE_OK;
+}
+
+/* One argument: name=value, or the positional file name. `seen` has a bit for each name so far. */
+static int parse_one(args *a, bool first, const char *text, unsigned *seen, char **message) {
   const char *at = text, *end = text + strlen(text);
   while (is_space(*at)) at++;
   const char *name_from = at;
   while (is_name_byte(*at)) at++;
   const char *name_end = at;
   while (is_space(*at)) at++;
-  bool named = *at == '=' && name_end > name_from;
+  bool named = *at == '=' && name_end > name_from, whole;
   char *name = sqlite3_mprintf("%.*s", named ? (int)(name_end - name_from) : 0, name_from);
-  char *value = unquoted(named ? at + 1 : text, end);
+  char *value = unquoted(named ? at + 1 : text, end, &whole);
   int rc = name == NULL || value == NULL ? SQLITE_NOMEM : SQLITE_OK;
+  if (rc == SQLITE_OK && !whole) {
+    rc = refuse(message, "malformed argument %s: one quoted value is expected%s", name_from, "");
+  } else if (rc == SQLITE_OK && named) {
+    rc = check_once(seen, name, message);
+  }
   if (rc == SQLITE_OK && (!named || sqlite3_stricmp(name, "file") == 0)) {
     rc = named || first ? set_file(a, value, message)
                         : refuse(message,
@@ -156,10 +180,11 @@ int args_parse(int argc, const char *const *argv, args *out, char **message) {
                 .busy_timeout_ms = -1,
                 .auto_checkpoint = -1};
   int rc = SQLITE_OK;
+  unsigned seen = 0;
   /* kvstore() comes as one empty argument. */
   bool none = argc == 1 && argv[0][strspn(argv[0], " \t\r\n")] == '\0';
   for (int i = 0; i < argc && rc == SQLITE_OK && !none; i++) {
-    rc = parse_one(out, i == 0, argv[i], message);
+    rc = parse_one(out, i == 0, argv[i], &seen, message);
   }
   if (out->settings.group_size == 0) {
     out->settings.group_size = kv_default_group_size(out->settings.synchronous);

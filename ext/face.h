@@ -10,6 +10,8 @@
 **     write.c     xUpdate: rows, conflicts, commands
 **     args.c      the arguments of CREATE VIRTUAL TABLE
 **     session.c   what one connection has open; shares a handle between tables on one log
+**     range.c     an interval of keys, for scan.c
+**     nodes.c     the table-valued function kvstore_tree
 **     stat.c      the kvstore_stat table
 **
 ** Threads: SQLite holds the connection's mutex around every call into a table.

@@ -2,6 +2,7 @@
 ** kvstore.c - the entry point of the extension: what .load ./kvstore registers.
 **
 **   kvstore            the table module (table.c)
+**   kvstore_tree()     every node of a table's tree, a table-valued function (nodes.c)
 **   kvstore_stat       a row for every open store (stat.c)
 **   kvstore_version()  the version, a text
 **   kvstore_debug()    what it was built from and with, a text
@@ -10,6 +11,7 @@
 ** a flush thread running.
 */
 #include "face.h"
+#include "nodes.h"
 #include "session.h"
 #include "stat.h"
 #include "table.h"
@@ -68,6 +70,9 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
   if (s == NULL) return SQLITE_NOMEM;
   /* Frees the session itself if it fails. */
   int rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_free);
+  if (rc == SQLITE_OK) {
+    rc = sqlite3_create_module_v2(connection, "kvstore_tree", &nodes_module, s, NULL);
+  }
   if (rc == SQLITE_OK) {
     rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, NULL, NULL);
   }

@@ -27,6 +27,7 @@ typedef struct session_link {
 typedef struct session {
   sqlite3 *connection;
   session_link *links;
+  struct table *tables; /* the connected ones; table.c keeps the list */
 } session;
 
 session *session_new(sqlite3 *connection);

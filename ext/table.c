@@ -31,6 +31,9 @@ static int declare(sqlite3 *connection, const char *name) {
 }
 
 static void table_free(table *t) {
+  table **at = &t->session->tables;
+  while (*at != NULL && *at != t) at = &(*at)->next;
+  if (*at != NULL) *at = t->next;
   if (t->link != NULL) session_release(t->session, t->link);
   sqlite3_free(t->schema);
   sqlite3_free(t->name);
@@ -50,6 +53,8 @@ static int make(session *s, const char *schema, const char *name, const args *a,
   int rc = t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
   if (rc == SQLITE_OK) rc = session_open(s, schema, name, a, create, &t->link, message);
   if (rc == SQLITE_OK) {
+    t->next = s->tables;
+    s->tables = t;
     *out = t;
   } else {
     table_free(t);

@@ -9,6 +9,7 @@
 
 typedef struct table {
   sqlite3_vtab base;
+  struct table *next; /* of the session */
   session *session;
   session_link *link;
   char *schema, *name;

@@ -23,8 +23,7 @@
 static inline bool word_is_plain(uint64_t word) {
   uint64_t not_nul = word + LOW_BITS;
   uint64_t slash = ~((word ^ SLASHES) + LOW_BITS) & HIGH_BITS;
-  return (word & HIGH_BITS) == 0 && (not_nul & HIGH_BITS) == HIGH_BITS &&
-         (slash & slash << 8) == 0;
+  return (word & HIGH_BITS) == 0 && (not_nul & HIGH_BITS) == HIGH_BITS && (slash & slash << 8) == 0;
 }
 
 /* True if the size > 0 bytes at key are an ASCII keypath; false says nothing. */
@@ -110,8 +109,8 @@ static int check_slowly(const char *key, size_t size, kv_error *err) {
 int keypath_check(const char *key, size_t size, kv_error *err) {
   if (size == 0) return kv_error_set(err, KV_EKEYPATH, "invalid keypath '': it is empty");
   if (size > KV_KEYPATH_SIZE_MAX) {
-    return kv_error_set(err, KV_ETOOBIG, "keypath of %zu bytes is too long: at most %u bytes",
-                        size, KV_KEYPATH_SIZE_MAX);
+    return kv_error_set(err, KV_ETOOBIG, "keypath of %zu bytes is too long: at most %u bytes", size,
+                        KV_KEYPATH_SIZE_MAX);
   }
   return is_plain(key, size) ? KV_OK : check_slowly(key, size, err);
 }

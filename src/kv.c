@@ -9,6 +9,7 @@
 #include "keypath.h"
 #include "os.h"
 #include "store.h"
+#include "tree_walk.h"
 #include "txn.h"
 
 #include <assert.h>
@@ -111,7 +112,8 @@ int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
   if (db->readonly) {
-    return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1", db->txn.store->path);
+    return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1",
+                        db->txn.store->path != NULL ? db->txn.store->path : ":memory:");
   }
   return txn_begin(&db->txn, busy_timeout_ms, err);
 }
@@ -188,13 +190,18 @@ int kv_flush(kv *db, kv_error *err) {
 
 /* --- cursors ---------------------------------------------------------------------------------- */
 
+/* Pin what the handle sees now: its own transaction, or the newest committed version. */
+static int pin_now(kv *db, tree_pin *out) {
+  tree *t = &db->txn.store->tree;
+  return db->txn.state == TXN_OPEN ? tree_pin_edit(t, out) : tree_pin_published(t, out);
+}
+
 int kv_cursor_refresh(kv_cursor *c) {
   tree *t = &c->store->tree;
   tree_unpin(t, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
-  bool own = c->db->txn.state == TXN_OPEN;
-  int rc = own ? tree_pin_edit(t, &c->pin) : tree_pin_published(t, &c->pin);
+  int rc = pin_now(c->db, &c->pin);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
@@ -278,6 +285,61 @@ uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size) {
   return tree_rank(c->pin.top, key, size);
 }
 
+/* --- nodes ------------------------------------------------------------------------------------ */
+
+struct kv_walk {
+  tree *tree;
+  tree_pin pin;
+  tree_walk place;
+};
+
+int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_walk **out,
+                 kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK) return rc;
+  kv_walk *w = os.malloc(sizeof *w);
+  if (w == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  w->tree = &db->txn.store->tree;
+  rc = pin_now(db, &w->pin);
+  if (rc == KV_OK) {
+    unsigned limit = depth_max < KV_KEYPATH_SIZE_MAX ? (unsigned)depth_max : KV_KEYPATH_SIZE_MAX;
+    rc = tree_walk_start(&w->place, w->pin.top, root, size, limit);
+    if (rc != KV_OK) kv_walk_close(w);
+  } else {
+    os.free(w);
+  }
+  if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
+  *out = w;
+  return KV_OK;
+}
+
+void kv_walk_close(kv_walk *w) {
+  tree_walk_free(&w->place);
+  tree_unpin(w->tree, &w->pin);
+  os.free(w);
+}
+
+int kv_walk_next(kv_walk *w) {
+  return tree_walk_next(&w->place);
+}
+
+bool kv_walk_node(const kv_walk *w, kv_node *out) {
+  const tree_walk *place = &w->place;
+  if (place->label == NULL) return false;
+  size_t label_size;
+  *out = (kv_node){.path = tree_leaf_key(place->label, &label_size),
+                   .size = place->size,
+                   .depth = place->depth,
+                   .has_value = place->leaf != NULL};
+  tree_walk_counts(place, &out->children, &out->descendants);
+  return true;
+}
+
+void kv_walk_value(const kv_walk *w, kv_value *out) {
+  *out = (kv_value){.type = KV_NULL};
+  if (w->place.leaf != NULL) tree_leaf_value(w->place.leaf, out);
+}
+
 /* --- about the store ---------------------------------------------------------------------------- */
 
 static int store_stats(store *s, kv_stats *out, kv_error *err) {
@@ -293,6 +355,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->memory_bytes = atomic_load_explicit(&s->tree.memory.taken, memory_order_relaxed);
   out->replay_transactions = s->recovered.transactions;
   out->replay_ns = s->recovered.took_ns;
+  out->torn_bytes = s->recovered.torn_size;
   commit_queue *q = &s->queue;
   pthread_mutex_lock(&q->lock);
   out->log_bytes = q->log.fd >= 0 ? q->log.end : s->recovered.end;

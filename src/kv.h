@@ -188,6 +188,36 @@ void kv_cursor_count(const kv_cursor *c, const char *key, size_t size, kv_counts
 /* How many keypaths with a value sort below key (any bytes). */
 uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size);
 
+/* --- nodes ------------------------------------------------------------------------------------ */
+
+/* A node of the nested tree, with or without a value. */
+typedef struct kv_node {
+  const char *path;     /* not NUL-terminated */
+  size_t size;          /* bytes of path */
+  size_t depth;         /* segments */
+  bool has_value;
+  uint64_t children;    /* direct ones */
+  uint64_t descendants; /* nodes below, with or without a value */
+} kv_node;
+
+/* A walk over the nodes at and below a keypath ("": all), in the order of their keypaths, on the
+** version of now. Nodes of more than depth_max segments are passed over and cost nothing. */
+typedef struct kv_walk kv_walk;
+
+/* Start; the walk stands on the first node. KV_ENOMEM, KV_EMISUSE (forked). */
+int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_walk **out,
+                 kv_error *err);
+void kv_walk_close(kv_walk *w);
+
+/* Move on. KV_ENOMEM; then the walk is at its end. */
+int kv_walk_next(kv_walk *w);
+
+/* The node it stands on, valid until it moves or closes; false at the end. */
+bool kv_walk_node(const kv_walk *w, kv_node *out);
+
+/* The node's value; KV_NULL if it has none. Valid until the walk is closed. */
+void kv_walk_value(const kv_walk *w, kv_value *out);
+
 /* --- about the store ---------------------------------------------------------------------------- */
 
 typedef struct kv_stats {
@@ -200,6 +230,7 @@ typedef struct kv_stats {
   uint64_t written_bytes; /* appended since the store was opened */
   uint64_t flush_p50_ns, flush_p99_ns, flush_max_ns;
   uint64_t replay_transactions, replay_ns;
+  uint64_t torn_bytes;       /* of a torn tail found by opening */
   uint64_t seq, durable_seq; /* newest commit handed over, newest on stable storage */
   uint64_t readers;          /* versions pinned by cursors */
 } kv_stats;

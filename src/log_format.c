@@ -37,12 +37,12 @@
 #include <emmintrin.h>
 #endif
 
-#define CRC_SIZE 8                /* hex digits */
-#define INTEGER_SIZE_MAX 20       /* "-9223372036854775808", "18446744073709551615" */
-#define REAL_DIGITS_MAX 17        /* what any double needs at most */
-#define REAL_SIZE_MAX 32          /* "-1.7976931348623157e+308" is 24 */
-#define ESCAPE_CHUNK_SIZE 65536u  /* input bytes for which twice the room is reserved at a time */
-#define QUOTED_SIZE_MAX 40        /* bytes of malformed data that an error shows */
+#define CRC_SIZE 8               /* hex digits */
+#define INTEGER_SIZE_MAX 20      /* "-9223372036854775808", "18446744073709551615" */
+#define REAL_DIGITS_MAX 17       /* what any double needs at most */
+#define REAL_SIZE_MAX 32         /* "-1.7976931348623157e+308" is 24 */
+#define ESCAPE_CHUNK_SIZE 65536u /* input bytes for which twice the room is reserved at a time */
+#define QUOTED_SIZE_MAX 40       /* bytes of malformed data that an error shows */
 
 #define WRITE_WORD "WRITE\t"
 #define DELETE_WORD "DELETE\t"
@@ -65,12 +65,12 @@ static inline const char *find_special(const char *at, const char *end) {
 #if defined(__SSE2__)
   for (; end - at >= 16; at += 16) {
     __m128i bytes = _mm_loadu_si128((const void *)at);
-    __m128i found = _mm_or_si128(
-        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')),
-                     _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t'))),
-        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')),
-                                  _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r'))),
-                     _mm_cmpeq_epi8(bytes, _mm_setzero_si128())));
+    __m128i found =
+        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')),
+                                  _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t'))),
+                     _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')),
+                                               _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r'))),
+                                  _mm_cmpeq_epi8(bytes, _mm_setzero_si128())));
     int mask = _mm_movemask_epi8(found);
     if (mask != 0) return at + __builtin_ctz((unsigned)mask);
   }
@@ -104,12 +104,18 @@ static int append_escaped(buf *b, const char *data, size_t size) {
 /* The byte that an escape's letter stands for, or -1. */
 static int unescape_letter(char letter) {
   switch (letter) {
-    case '\\': return '\\';
-    case 't': return '\t';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case '0': return '\0';
-    default: return -1;
+  case '\\':
+    return '\\';
+  case 't':
+    return '\t';
+  case 'n':
+    return '\n';
+  case 'r':
+    return '\r';
+  case '0':
+    return '\0';
+  default:
+    return -1;
   }
 }
 
@@ -406,11 +412,20 @@ int log_parse_header(const char *line, size_t size, log_header *out, uint64_t *v
 /* What stands behind the data of a value, TAB included; nothing behind a text. */
 static const char *type_tail(kv_type type, size_t *size) {
   switch (type) {
-    case KV_NULL: *size = 5; return "\tNULL";
-    case KV_INTEGER: *size = 8; return "\tINTEGER";
-    case KV_REAL: *size = 5; return "\tREAL";
-    case KV_BLOB: *size = 5; return "\tBLOB";
-    case KV_TEXT: break;
+  case KV_NULL:
+    *size = 5;
+    return "\tNULL";
+  case KV_INTEGER:
+    *size = 8;
+    return "\tINTEGER";
+  case KV_REAL:
+    *size = 5;
+    return "\tREAL";
+  case KV_BLOB:
+    *size = 5;
+    return "\tBLOB";
+  case KV_TEXT:
+    break;
   }
   *size = 0;
   return "";
@@ -428,13 +443,16 @@ static int append_key(buf *b, const char *word, size_t word_size, const char *ke
 static int append_data(buf *b, const kv_value *value) {
   char number[REAL_SIZE_MAX];
   switch (value->type) {
-    case KV_INTEGER: return buf_append(b, number, put_integer(number, value->integer));
-    case KV_REAL: return buf_append(b, number, put_real(number, value->real));
-    case KV_TEXT:
-    case KV_BLOB:
-      assert(value->size <= KV_VALUE_SIZE_MAX);
-      return append_escaped(b, value->data, value->size);
-    case KV_NULL: break;
+  case KV_INTEGER:
+    return buf_append(b, number, put_integer(number, value->integer));
+  case KV_REAL:
+    return buf_append(b, number, put_real(number, value->real));
+  case KV_TEXT:
+  case KV_BLOB:
+    assert(value->size <= KV_VALUE_SIZE_MAX);
+    return append_escaped(b, value->data, value->size);
+  case KV_NULL:
+    break;
   }
   return KV_OK;
 }

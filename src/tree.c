@@ -44,9 +44,8 @@ static path_change path_change_of(const char *key, size_t size, size_t m, bool n
   return change;
 }
 
-/* Number of nodes that a subtree has which end at `from` or behind: those that its own count leaves
-** out lie on the edge to it. And how many ways the segment at `from` goes on. */
-static void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments) {
+/* Those that the node's own count leaves out lie on the edge to it. */
+void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments) {
   const tree_leaf *leaf = first_leaf(ref);
   size_t to = ref_is_leaf(ref) ? leaf_key_size(leaf) : inner_offset(ref_inner(ref));
   uint64_t slashes = 0;
@@ -255,8 +254,7 @@ const tree_leaf *tree_find(tree_ref ref, const char *key, size_t size) {
   return leaf_mismatch(ref_leaf(ref), key, size) == size ? ref_leaf(ref) : NULL;
 }
 
-/* The top of what begins with key and a "/", 0 if nothing does. */
-static tree_ref find_below(tree_ref ref, const char *key, size_t size) {
+tree_ref find_below(tree_ref ref, const char *key, size_t size) {
   while (ref != 0 && !ref_is_leaf(ref) && inner_offset(ref_inner(ref)) <= size) {
     const tree_inner *node = ref_inner(ref);
     unsigned offset = inner_offset(node);

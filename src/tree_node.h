@@ -145,4 +145,13 @@ const tree_leaf *first_leaf(tree_ref ref);
 /* The leaf that agrees longest with key, if any leaf below ref does. */
 const tree_leaf *closest_leaf(tree_ref ref, const char *key, size_t size);
 
+/* In tree.c: */
+
+/* The top of what begins with key and a "/", 0 if nothing does. */
+tree_ref find_below(tree_ref ref, const char *key, size_t size);
+
+/* How many nodes a subtree has that end at byte `from` or behind, and in how many ways the segment
+** that `from` lies in goes on; all keys of the subtree agree before `from`. */
+void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments);
+
 #endif
