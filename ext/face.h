@@ -1,7 +1,8 @@
 /*
 ** face.h - what the files of the SQLite face share: SQLite's header, the table, errors.
 **
-** The face is the only place that knows SQLite; it knows the engine by kv.h alone. From the top:
+** The face is the only place that knows SQLite; it knows the engine
+** by kv.h, and by inspect.h for logs that may be damaged. From the top:
 **
 **     kvstore.c   entry point: what .load registers
 **     table.c     the module: create, connect, rename, transactions, and its list of methods
@@ -12,6 +13,7 @@
 **     session.c   what one connection has open; shares a handle between tables on one log
 **     range.c     an interval of keys, for scan.c
 **     nodes.c     the table-valued function kvstore_tree
+**     lines.c     the table-valued function kvstore_log
 **     stat.c      the kvstore_stat table
 **
 ** Threads: SQLite holds the connection's mutex around every call into a table.

@@ -3,6 +3,7 @@
 **
 **   kvstore            the table module (table.c)
 **   kvstore_tree()     every node of a table's tree, a table-valued function (nodes.c)
+**   kvstore_log()      the lines of a log, a table-valued function (lines.c)
 **   kvstore_stat       a row for every open store (stat.c)
 **   kvstore_version()  the version, a text
 **   kvstore_debug()    what it was built from and with, a text
@@ -11,6 +12,7 @@
 ** a flush thread running.
 */
 #include "face.h"
+#include "lines.h"
 #include "nodes.h"
 #include "session.h"
 #include "stat.h"
@@ -72,6 +74,9 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
   int rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_free);
   if (rc == SQLITE_OK) {
     rc = sqlite3_create_module_v2(connection, "kvstore_tree", &nodes_module, s, NULL);
+  }
+  if (rc == SQLITE_OK) {
+    rc = sqlite3_create_module_v2(connection, "kvstore_log", &lines_module, NULL, NULL);
   }
   if (rc == SQLITE_OK) {
     rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, NULL, NULL);

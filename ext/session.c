@@ -20,12 +20,24 @@ static void link_free(session_link *link) {
   sqlite3_free(link);
 }
 
+static void path_free(session_path *path) {
+  sqlite3_free(path->table);
+  sqlite3_free(path->given);
+  sqlite3_free(path->absolute);
+  sqlite3_free(path);
+}
+
 void session_free(void *context) {
   session *s = context;
   while (s->links != NULL) {
     session_link *link = s->links;
     s->links = link->next;
     link_free(link);
+  }
+  while (s->paths != NULL) {
+    session_path *path = s->paths;
+    s->paths = path->next;
+    path_free(path);
   }
   sqlite3_free(s);
 }
@@ -50,7 +62,7 @@ static session_link *find_volatile(session *s, const char *name) {
     if (is_name(link->table, name)) return link;
   }
   for (session_link *link = s->links; link != NULL; link = link->next) {
-    if (link->users == 0 && is_name(link->former, name)) {
+    if (link->table != NULL && is_name(link->former, name)) {
       char *later = link->table;
       link->table = link->former;
       link->former = later;
@@ -109,14 +121,21 @@ static int enter(session *s, kv *db, bool readonly, char *table, session_link **
   return SQLITE_OK;
 }
 
+/* The store of a table that was dropped: a prepared statement may still refer to the table. */
+static void forget_dropped(session *s, session_link *link) {
+  sqlite3_free(link->table);
+  link->table = NULL;
+  link->users++;
+  session_release(s, link);
+}
+
 static int open_volatile(session *s, const char *schema, const char *table, const args *a,
                          bool create, session_link **out, char **message) {
   char *name = qualified(schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_link *link = find_volatile(s, name);
-  if (link != NULL && create && link->users == 0) {
-    unlink_link(s, link); /* of a table that was dropped */
-    link_free(link);
+  if (link != NULL && create) {
+    forget_dropped(s, link);
     link = NULL;
   }
   if (link != NULL) {
@@ -131,6 +150,57 @@ static int open_volatile(session *s, const char *schema, const char *table, cons
   return rc;
 }
 
+/* --- relative file names ------------------------------------------------------------------------ */
+
+/* The place of what is remembered of a table's file name; it holds NULL if nothing is. */
+static session_path **find_path(session *s, const char *table, const char *given) {
+  session_path **at = &s->paths;
+  while (*at != NULL && !(is_name((*at)->table, table) && strcmp((*at)->given, given) == 0)) {
+    at = &(*at)->next;
+  }
+  return at;
+}
+
+static int remember_path(session *s, const char *table, const char *given, kv *db) {
+  kv_stats stats;
+  if (kv_get_stats(db, &stats, NULL) != KV_OK) return SQLITE_NOMEM;
+  session_path *path = sqlite3_malloc64(sizeof *path);
+  if (path == NULL) return SQLITE_NOMEM;
+  *path = (session_path){.next = s->paths,
+                         .table = sqlite3_mprintf("%s", table),
+                         .given = sqlite3_mprintf("%s", given),
+                         .absolute = sqlite3_mprintf("%s", stats.path)};
+  if (path->table == NULL || path->given == NULL || path->absolute == NULL) {
+    path_free(path);
+    return SQLITE_NOMEM;
+  }
+  s->paths = path;
+  return SQLITE_OK;
+}
+
+/* Open a log by its name, a relative one as it was understood the first time. */
+static int open_path(session *s, const char *schema, const char *table, const char *given,
+                     const args *a, bool create, session_link **out, char **message) {
+  char *name = qualified(schema, table);
+  if (name == NULL) return SQLITE_NOMEM;
+  session_path **at = find_path(s, name, given);
+  if (create && *at != NULL) {
+    session_path *old = *at;
+    *at = old->next;
+    path_free(old);
+    at = find_path(s, name, given);
+  }
+  bool known = given[0] == '/' || *at != NULL;
+  kv *db;
+  int rc = open_handle(s, schema, *at != NULL ? (*at)->absolute : given, a, &db, message);
+  if (rc == SQLITE_OK && !known) {
+    rc = remember_path(s, name, given, db);
+    if (rc != SQLITE_OK) (void)kv_close(db, NULL);
+  }
+  sqlite3_free(name);
+  return rc == SQLITE_OK ? enter(s, db, a->readonly, NULL, out) : rc;
+}
+
 int session_open(session *s, const char *schema, const char *table, const args *a, bool create,
                  session_link **out, char **message) {
   char *path;
@@ -139,9 +209,7 @@ int session_open(session *s, const char *schema, const char *table, const args *
   if (path == NULL) {
     rc = open_volatile(s, schema, table, a, create, out, message);
   } else {
-    kv *db;
-    rc = open_handle(s, schema, path, a, &db, message);
-    if (rc == SQLITE_OK) rc = enter(s, db, a->readonly, NULL, out);
+    rc = open_path(s, schema, table, path, a, create, out, message);
     sqlite3_free(path);
   }
   if (rc == SQLITE_OK) (*out)->users++;

@@ -20,13 +20,24 @@ typedef struct session_link {
   kv *db;
   bool readonly;
   unsigned users;    /* tables; a volatile link stays when there are none */
+  unsigned writers;  /* tables that take part in its open transaction */
   char *table;       /* volatile: schema.table, else NULL */
   char *former;      /* volatile: its name before a rename, which may be rolled back */
 } session_link;
 
+/* What a table's relative file name meant when the table was first opened here: SQLite connects
+** tables anew at any time, and the working directory may be another one by then. */
+typedef struct session_path {
+  struct session_path *next;
+  char *table; /* schema.table */
+  char *given;
+  char *absolute;
+} session_path;
+
 typedef struct session {
   sqlite3 *connection;
   session_link *links;
+  session_path *paths;
   struct table *tables; /* the connected ones; table.c keeps the list */
 } session;
 

@@ -10,7 +10,7 @@
 ** and commits of several connections share a flush.
 **
 ** CREATE VIRTUAL TABLE calls xSync and xCommit with no xBegin before: with no transaction open they
-** do nothing.
+** do nothing. A write in the transaction of the CREATE comes without xBegin too, and begins late.
 */
 #include "table.h"
 
@@ -90,14 +90,39 @@ static int table_connect(sqlite3 *connection, void *context, int argc, const cha
   return connect(connection, context, argc, argv, false, out, message);
 }
 
-/* Also for xDestroy: the log stays where it is. A DROP may be rolled back, and SQLite does not say. */
 static int table_disconnect(sqlite3_vtab *base) {
   table_free((table *)base);
   return SQLITE_OK;
 }
 
+/* DROP: the log stays where it is. The DROP may be rolled back, and SQLite does not say, neither
+** does it tell a dropped table how its transaction ends. So what the table wrote in it must have
+** another table on the same log that will learn it. */
+static int table_destroy(sqlite3_vtab *base) {
+  table *t = (table *)base;
+  if (t->changed && t->link->writers == 1) {
+    return face_fail_text(base, SQLITE_LOCKED,
+                          "'%s' has been written in this transaction; commit it, then drop the table",
+                          t->name);
+  }
+  if (t->begun && --t->link->writers == 0) kv_rollback(t->link->db);
+  return table_disconnect(base);
+}
+
+static bool is_column_name(const char *name) {
+  static const char *const columns[] = {"key", "value", "root", "parent", "name", "depth"};
+  for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+    if (sqlite3_stricmp(name, columns[i]) == 0) return true;
+  }
+  return false;
+}
+
 static int table_rename(sqlite3_vtab *base, const char *name) {
   table *t = (table *)base;
+  if (is_column_name(name)) {
+    return face_fail_text(base, SQLITE_ERROR,
+                          "a table cannot be named '%s', as one of its columns is", name);
+  }
   if (t->default_file && t->link->table == NULL) {
     return face_fail_text(base, SQLITE_ERROR,
                           "'%s' has its log's name from the table; to rename it, drop it and create "
@@ -138,12 +163,23 @@ static void tighten(kv *db, const kv_settings *with) {
   kv_set_settings(db, &now);
 }
 
+static void join(table *t) {
+  if (!t->begun) t->link->writers++;
+  t->begun = true;
+}
+
+static void leave(table *t) {
+  if (t->begun) t->link->writers--;
+  t->begun = t->changed = false;
+}
+
 static int table_begin(sqlite3_vtab *base) {
   table *t = (table *)base;
   kv *db = t->link->db;
   t->in_begin = !sqlite3_get_autocommit(t->session->connection);
   if (kv_in_transaction(db)) {
     tighten(db, &t->settings);
+    join(t);
     return SQLITE_OK;
   }
   kv_error err;
@@ -154,7 +190,13 @@ static int table_begin(sqlite3_vtab *base) {
                                              : connection_busy_timeout_ms(t->session->connection);
     if (timeout_ms > 0) rc = kv_begin(db, (unsigned)timeout_ms, &err);
   }
-  return rc == KV_OK ? SQLITE_OK : face_fail(base, &err);
+  if (rc != KV_OK) return face_fail(base, &err);
+  join(t);
+  return SQLITE_OK;
+}
+
+int table_begin_late(table *t) {
+  return t->begun ? SQLITE_OK : table_begin(&t->base);
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {
@@ -189,11 +231,13 @@ static int table_sync(sqlite3_vtab *base) {
 }
 
 static int table_commit(sqlite3_vtab *base) {
+  leave((table *)base);
   kv_settle(((table *)base)->link->db);
   return SQLITE_OK;
 }
 
 static int table_rollback(sqlite3_vtab *base) {
+  leave((table *)base);
   kv *db = ((table *)base)->link->db;
   kv_error err;
   if (kv_in_transaction(db)) {
@@ -228,7 +272,7 @@ const sqlite3_module table_module = {
     .xConnect = table_connect,
     .xBestIndex = plan_best_index,
     .xDisconnect = table_disconnect,
-    .xDestroy = table_disconnect,
+    .xDestroy = table_destroy,
     .xOpen = scan_open,
     .xClose = scan_close,
     .xFilter = scan_filter,

@@ -17,10 +17,16 @@ typedef struct table {
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */
+  bool begun;          /* it takes part in the open transaction of its link */
+  bool changed;        /* and has changed something in it */
 } table;
 
 /* The module, for sqlite3_create_module_v2 with a session as client data. */
 extern const sqlite3_module table_module;
+
+/* Begin the table's transaction if it has none yet: SQLite does not call xBegin for a table that was
+** created in the same transaction. An SQLite code. */
+int table_begin_late(table *t);
 
 /* plan.c */
 int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info);

@@ -36,15 +36,46 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
   return kv_keypath_check(out->bytes, out->size, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }
 
-/* Nobody can set what is computed from the key. */
-static int check_computed(sqlite3_vtab *base, sqlite3_value **argv) {
+/* Whether a computed column's new value is the one that follows from the row's key. An UPDATE ...
+** FROM passes every column, and does not say which of them it leaves alone. */
+static bool is_unchanged(sqlite3_value *value, int column, sqlite3_value *old) {
+  const char *key = (const char *)sqlite3_value_text(old);
+  size_t size = (size_t)sqlite3_value_bytes(old), name = size;
+  if (key == NULL) return false;
+  if (column == COLUMN_DEPTH) {
+    sqlite3_int64 depth = 1;
+    for (size_t i = 0; i < size; i++) depth += key[i] == '/';
+    return sqlite3_value_type(value) == SQLITE_INTEGER && sqlite3_value_int64(value) == depth;
+  }
+  if (column == COLUMN_ROOT && sqlite3_value_type(value) == SQLITE_NULL) return true;
+  const char *text = (const char *)sqlite3_value_text(value);
+  size_t text_size = (size_t)sqlite3_value_bytes(value);
+  if (text == NULL) return false;
+  while (name > 0 && key[name - 1] != '/') name--;
+  switch (column) {
+    case COLUMN_ROOT: /* the row was found below it */
+      return text_size <= size && memcmp(text, key, text_size) == 0;
+    case COLUMN_PARENT:
+      return text_size == (name > 0 ? name - 1 : 0) && memcmp(text, key, text_size) == 0;
+    default: return text_size == size - name && memcmp(text, key + name, text_size) == 0;
+  }
+}
+
+/* Nobody can set what is computed from the key. An INSERT has NULL for the columns that it does not
+** name. */
+static int check_computed(sqlite3_vtab *base, sqlite3_value **argv, bool insert) {
   static const char *const names[] = {"root", "parent", "name", "depth"};
   for (int column = COLUMN_ROOT; column <= COLUMN_DEPTH; column++) {
     sqlite3_value *value = argv[2 + column];
-    if (sqlite3_value_type(value) != SQLITE_NULL && !sqlite3_value_nochange(value)) {
-      return face_fail_text(base, SQLITE_ERROR, "column %s follows from key and cannot be set",
-                            names[column - COLUMN_ROOT]);
+    if (sqlite3_value_nochange(value)) continue;
+    if (insert ? sqlite3_value_type(value) == SQLITE_NULL : is_unchanged(value, column, argv[0])) {
+      continue;
     }
+    return face_fail_text(base, SQLITE_ERROR, "column %s follows from key and cannot be set",
+                          names[column - COLUMN_ROOT]);
+  }
+  if (!insert && sqlite3_value_type(argv[2 + COLUMN_COMMAND]) != SQLITE_NULL) {
+    return face_fail_text(base, SQLITE_ERROR, "a command is given by INSERT, not by UPDATE");
   }
   return SQLITE_OK;
 }
@@ -61,6 +92,7 @@ static int check_free(table *t, const row_key *key) {
 
 static int put(table *t, const row_key *key, const kv_value *value) {
   kv_error err;
+  t->changed = true;
   int rc = kv_put(t->link->db, key->bytes, key->size, value, NULL, &err);
   return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
 }
@@ -69,6 +101,7 @@ static int delete_row(table *t, sqlite3_value *key) {
   kv_error err;
   const char *bytes = (const char *)sqlite3_value_text(key);
   if (bytes == NULL) return SQLITE_NOMEM;
+  t->changed = true;
   int rc = kv_delete(t->link->db, bytes, (size_t)sqlite3_value_bytes(key), NULL, &err);
   return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
 }
@@ -166,12 +199,14 @@ static int run_command(table *t, sqlite3_value **argv) {
 int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {
   (void)rowid;
   table *t = (table *)base;
+  int rc = table_begin_late(t);
+  if (rc != SQLITE_OK) return rc;
   if (argc == 1) return delete_row(t, argv[0]);
   bool insert = sqlite3_value_type(argv[0]) == SQLITE_NULL;
   if (insert && sqlite3_value_type(argv[2 + COLUMN_COMMAND]) != SQLITE_NULL) {
     return run_command(t, argv);
   }
-  int rc = check_computed(base, argv);
+  rc = check_computed(base, argv, insert);
   if (rc != SQLITE_OK) return rc;
   return insert ? insert_row(t, argv) : update_row(t, argv);
 }

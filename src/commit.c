@@ -4,6 +4,7 @@
 #include "os.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -31,38 +32,43 @@ static void wait_until(pthread_cond_t *wake, pthread_mutex_t *lock, uint64_t dea
   pthread_cond_timedwait(wake, lock, &until);
 }
 
-/* Whether the transaction may be seen: FULL shows nothing that a crash could take back. */
+/* Whether the transaction may be seen: FULL shows nothing that a crash could take back, NORMAL
+** nothing that it could take back beyond what was said. */
 static bool is_publishable(const commit_queue *q, const commit_ticket *ticket) {
-  uint64_t reached =
-      ticket->settings.synchronous == KV_SYNC_FULL ? q->durable_seq : q->written_seq;
-  return reached >= ticket->seq;
+  if (q->durable_seq >= ticket->seq) return true;
+  if (q->written_seq < ticket->seq) return false;
+  if (ticket->settings.synchronous == KV_SYNC_OFF) return true;
+  return ticket->settings.synchronous == KV_SYNC_NORMAL &&
+         ticket->seq - q->durable_seq <= 2 * (uint64_t)ticket->settings.group_size;
 }
 
 /* Whether its commit may return. */
 static bool is_done(const commit_queue *q, const commit_ticket *ticket) {
-  if (q->published_seq < ticket->seq) return false;
-  if (ticket->settings.synchronous != KV_SYNC_NORMAL) return true;
-  return ticket->seq - q->durable_seq <= 2 * (uint64_t)ticket->settings.group_size ||
-         q->durable_seq >= ticket->seq;
+  return q->published_seq >= ticket->seq;
+}
+
+/* Whether it waits for a flush that somebody has to lead. */
+static bool is_waiting_full(const commit_queue *q, const commit_ticket *ticket) {
+  return ticket->settings.synchronous == KV_SYNC_FULL && !is_done(q, ticket);
 }
 
 static uint64_t ticket_deadline_ns(const commit_ticket *ticket) {
   return ticket->handed_ns + (uint64_t)ticket->settings.group_timeout_ms * 1000000u;
 }
 
-/* Whether a FULL commit has waited for others long enough. */
-static bool is_due(const commit_queue *q, const commit_ticket *ticket) {
-  if (q->handed_seq - q->flushing_seq >= ticket->settings.group_size) return true;
-  return os.now_ns() >= ticket_deadline_ns(ticket);
+/* Whether one of the FULL commits has waited for others long enough. */
+static bool is_group_due(const commit_queue *q) {
+  uint64_t unflushed = q->handed_seq - q->flushing_seq, now_ns = 0;
+  for (const commit_ticket *t = q->first; t != NULL; t = t->next) {
+    if (!is_waiting_full(q, t)) continue;
+    if (unflushed >= t->settings.group_size) return true;
+    if (now_ns == 0) now_ns = os.now_ns();
+    if (now_ns >= ticket_deadline_ns(t)) return true;
+  }
+  return false;
 }
 
 /* --- writing and flushing; all with the lock --------------------------------------------------- */
-
-static void fail(commit_queue *q, int code, const kv_error *why) {
-  if (q->failed != KV_OK) return;
-  q->failed = code;
-  kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why->text);
-}
 
 /* Make visible what has become publishable. */
 static void publish(commit_queue *q) {
@@ -75,18 +81,25 @@ static void publish(commit_queue *q) {
   if (newest != NULL) tree_publish(q->tree, newest);
 }
 
-/* Wake the commits that are done, and the first that can lead the next group. */
+/* Wake the commits that are done; and one that leads the next group if it is due, for its flush
+** covers the others; else all that have a deadline to watch. */
 static void wake_waiting(commit_queue *q) {
-  bool led = false;
+  bool one_leads = is_group_due(q), led = false;
   for (commit_ticket *t = q->first; t != NULL; t = t->next) {
-    bool leads = !led && t->settings.synchronous == KV_SYNC_FULL;
     if (is_done(q, t) || q->failed != KV_OK) {
       pthread_cond_signal(&t->wake);
-    } else if (leads) {
+    } else if (is_waiting_full(q, t) && !(one_leads && led)) {
       pthread_cond_signal(&t->wake);
       led = true;
     }
   }
+}
+
+static void fail(commit_queue *q, int code, const char *why) {
+  if (q->failed != KV_OK) return;
+  q->failed = code;
+  kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
+  wake_waiting(q);
 }
 
 static void write_out(commit_queue *q) {
@@ -94,7 +107,7 @@ static void write_out(commit_queue *q) {
   kv_error why;
   int rc = log_writer_append(&q->log, q->filling.data, q->filling.size, &why);
   if (rc != KV_OK) {
-    fail(q, rc, &why);
+    fail(q, rc, why.text);
     return;
   }
   q->stats.bytes += q->filling.size;
@@ -113,15 +126,17 @@ static void flush(commit_queue *q) {
     q->flushing_seq = q->written_seq;
     pthread_mutex_unlock(&q->lock);
     kv_error why;
-    uint64_t start_ns = os.now_ns();
+    uint64_t end = q->log.end, start_ns = os.now_ns();
     int rc = log_writer_sync(&q->log, &why);
     uint64_t took_ns = os.now_ns() - start_ns;
     pthread_mutex_lock(&q->lock);
     q->flushing = false;
     if (rc != KV_OK) {
-      fail(q, rc, &why);
+      log_writer_soil(&q->log);
+      fail(q, rc, why.text);
     } else {
       q->durable_seq = q->flushing_seq;
+      q->log.synced_end = end;
       q->stats.flushes++;
       histogram_add(&q->stats.flush_ns, took_ns);
     }
@@ -152,20 +167,28 @@ static void *flusher_main(void *context) {
   return NULL;
 }
 
+/* Signals are for the threads of the program. */
+static bool flusher_start(commit_queue *q) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  bool started = pthread_create(&q->flusher.id, NULL, flusher_main, q) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return started;
+}
+
 /* Tell the flush thread of a NORMAL commit; start it with the first one. If that is impossible the
 ** committer flushes itself. */
 static void ask_flusher(commit_queue *q, const commit_ticket *ticket) {
-  if (!q->flusher.running) {
-    q->flusher.running = pthread_create(&q->flusher.id, NULL, flusher_main, q) == 0;
-    if (!q->flusher.running) {
-      if (!q->flushing) flush(q);
-      return;
-    }
-  }
+  uint64_t deadline_ns = ticket_deadline_ns(ticket);
   bool wake = false;
-  if (q->flusher.deadline_ns == 0) {
-    q->flusher.deadline_ns = ticket_deadline_ns(ticket);
+  if (q->flusher.deadline_ns == 0 || deadline_ns < q->flusher.deadline_ns) {
+    q->flusher.deadline_ns = deadline_ns;
     wake = true;
+  }
+  if (!q->flusher.running && !(q->flusher.running = flusher_start(q))) {
+    if (!q->flushing) flush(q);
+    return;
   }
   bool full = q->handed_seq - q->flushing_seq >= ticket->settings.group_size;
   if (full && q->flusher.wanted_seq <= q->flushing_seq) {
@@ -239,28 +262,46 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
       write_out(q);
       publish(q);
       if (settings->synchronous == KV_SYNC_NORMAL) ask_flusher(q, ticket);
+      if (!q->flushing && is_group_due(q)) wake_waiting(q);
     }
   }
   pthread_mutex_unlock(&q->lock);
   return rc;
 }
 
+void commit_volatile(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  q->stats.commits++;
+  q->published_seq = ++q->handed_seq;
+  tree_publish(q->tree, tree_edit_seal(q->tree, q->handed_seq));
+  pthread_mutex_unlock(&q->lock);
+}
+
+void commit_break(commit_queue *q, int code, const char *why) {
+  pthread_mutex_lock(&q->lock);
+  fail(q, code, why);
+  pthread_mutex_unlock(&q->lock);
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL;
+  bool alone = ticket->settings.synchronous == KV_SYNC_NORMAL && !q->flusher.running;
   while (!is_done(q, ticket) && q->failed == KV_OK) {
-    if (!full || q->flushing) {
+    if (q->flushing) {
       pthread_cond_wait(&ticket->wake, &q->lock);
-    } else if (is_due(q, ticket)) {
+    } else if (alone || (full && is_group_due(q))) {
       if (q->filling.size <= ALLOCATE_BATCH_MAX && ticket->settings.group_size == 1) {
         log_writer_allocate(&q->log, q->filling.size);
       }
       flush(q);
-    } else {
+    } else if (full) {
       wait_until(&ticket->wake, &q->lock, ticket_deadline_ns(ticket));
+    } else {
+      pthread_cond_wait(&ticket->wake, &q->lock);
     }
   }
-  int rc = q->published_seq >= ticket->seq ? KV_OK : queue_failure(q, err);
+  int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
   ticket_unlink(q, ticket);
   pthread_mutex_unlock(&q->lock);
   return rc;
@@ -298,6 +339,7 @@ int commit_failure(commit_queue *q, kv_error *err) {
 int commit_queue_close(commit_queue *q, bool sync, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool running = q->flusher.running;
+  if (q->flusher.deadline_ns != 0) sync = true; /* a NORMAL commit waits for its flush */
   q->flusher.stop = true;
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);

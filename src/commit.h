@@ -10,12 +10,15 @@
 **           covered. While it flushes, the next group fills. A lone writer leads itself, without a
 **           thread switch.
 **   NORMAL  the lines are with the operating system at hand-over; the flush is the flush thread's
-**           business. The committer waits only if more than 2 * group_size commits are unflushed.
+**           business. The commit becomes visible and returns at once, or, if more than
+**           2 * group_size commits are unflushed, once there are no more than that.
 **   OFF     the lines are with the operating system at hand-over; nobody flushes.
 **
 ** A group is due when group_size commits wait for a flush, or the oldest has waited for
-** group_timeout. The three modes may be mixed on one log: versions become visible in order, each
-** when its own transaction has reached its durability and all before it have theirs.
+** group_timeout. The three modes, and settings of all kinds, may be mixed on one log: versions become
+** visible in order, each when its own transaction has reached its durability and all before it have
+** theirs. Whoever is awake leads for any commit whose group is due. After a flush the first FULL
+** commit not covered is woken to lead if a group is due, and all of them to watch the time if none is.
 **
 ** After a failed write or flush nothing can be known about the file's tail: the kernel may have
 ** marked the pages clean. So the queue refuses everything from then on, every commit that waits
@@ -24,7 +27,8 @@
 ** Invariants:
 **   1. durable_seq <= flushing_seq <= written_seq <= handed_seq
 **   2. at most one flush is in flight; it covers exactly the transactions up to flushing_seq
-**   3. published_seq is the newest visible transaction; commits return in that order at the earliest
+**   3. published_seq is the newest visible transaction; a commit returns KV_OK when it has got
+**      there, and never becomes visible if it does not
 **
 ** Threads: any. `lock` guards everything; the flush itself runs without it. Lock order: a thread
 ** with the queue's lock takes no other.
@@ -98,6 +102,12 @@ int commit_queue_close(commit_queue *q, bool sync, kv_error *err);
 ** failure. */
 int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *settings,
                      commit_ticket *ticket, kv_error *err);
+
+/* The same for a volatile store: the sealed version is all there is, and nothing to wait for. */
+void commit_volatile(commit_queue *q);
+
+/* Refuse everything from now on, for this reason if there was none before. */
+void commit_break(commit_queue *q, int code, const char *why);
 
 /* Wait for the ticket's durability. KV_OK: the transaction is committed and visible. Else the
 ** queue's failure: it is neither, and whether a reopened store has it cannot be said. */

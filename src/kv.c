@@ -60,7 +60,7 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
   struct stat like;
-  mode_t mode = 0644;
+  mode_t mode = 0;
   if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
     mode = like.st_mode & 0777;
   }
@@ -107,6 +107,17 @@ static int misuse(kv_error *err, const char *what) {
   return kv_error_set(err, KV_EMISUSE, "%s", what);
 }
 
+/* KV_OK if the handle has a transaction open, and is of this process. */
+static int check_open(const kv *db, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc == KV_OK && db->txn.state != TXN_OPEN) rc = misuse(err, "no transaction is open");
+  return rc;
+}
+
+static bool is_open(const kv *db) {
+  return check_open(db, NULL) == KV_OK;
+}
+
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
@@ -124,8 +135,8 @@ bool kv_in_transaction(const kv *db) {
 
 int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
            kv_error *err) {
-  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
-  int rc = keypath_check(key, size, err);
+  int rc = check_open(db, err);
+  if (rc == KV_OK) rc = keypath_check(key, size, err);
   if (rc != KV_OK) return rc;
   if ((value->type == KV_TEXT || value->type == KV_BLOB) && value->size > KV_VALUE_SIZE_MAX) {
     return kv_error_set(err, KV_ETOOBIG, "value of %zu bytes is too long: at most %u bytes",
@@ -135,7 +146,8 @@ int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *re
 }
 
 int kv_delete(kv *db, const char *key, size_t size, bool *found, kv_error *err) {
-  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
+  int rc = check_open(db, err);
+  if (rc != KV_OK) return rc;
   if (keypath_check(key, size, NULL) != KV_OK) {
     if (found != NULL) *found = false;
     return KV_OK; /* there cannot be such a key */
@@ -144,42 +156,42 @@ int kv_delete(kv *db, const char *key, size_t size, bool *found, kv_error *err) 
 }
 
 bool kv_has(const kv *db, const char *key, size_t size) {
-  if (db->txn.state != TXN_OPEN) return false;
+  if (!is_open(db)) return false;
   return tree_find(db->txn.store->tree.edit.top, key, size) != NULL;
 }
 
 int kv_savepoint(kv *db, int number, kv_error *err) {
-  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
-  return txn_savepoint_set(&db->txn, number, err);
+  int rc = check_open(db, err);
+  return rc == KV_OK ? txn_savepoint_set(&db->txn, number, err) : rc;
 }
 
 void kv_rollback_to(kv *db, int number) {
-  if (db->txn.state == TXN_OPEN) txn_rollback_to(&db->txn, number);
+  if (is_open(db)) txn_rollback_to(&db->txn, number);
 }
 
 void kv_release(kv *db, int number) {
-  if (db->txn.state == TXN_OPEN) txn_release(&db->txn, number);
+  if (is_open(db)) txn_release(&db->txn, number);
 }
 
 int kv_commit(kv *db, unsigned flags, kv_error *err) {
-  int rc = store_check_fork(db->txn.store, err);
+  int rc = check_open(db, err);
   if (rc != KV_OK) return rc;
-  if (db->txn.state != TXN_OPEN) return misuse(err, "no transaction is open");
   return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0, err);
 }
 
 void kv_settle(kv *db) {
-  if (db->txn.state == TXN_COMMITTED) txn_settle(&db->txn);
+  if (db->txn.state != TXN_COMMITTED) return;
+  if (store_check_fork(db->txn.store, NULL) == KV_OK) txn_settle(&db->txn);
 }
 
 int kv_undo(kv *db, kv_error *err) {
-  return db->txn.state == TXN_COMMITTED ? txn_undo(&db->txn, err) : KV_OK;
+  int rc = store_check_fork(db->txn.store, err);
+  if (rc != KV_OK || db->txn.state != TXN_COMMITTED) return rc;
+  return txn_undo(&db->txn, err);
 }
 
 void kv_rollback(kv *db) {
-  if (db->txn.state == TXN_OPEN && store_check_fork(db->txn.store, NULL) == KV_OK) {
-    txn_rollback(&db->txn);
-  }
+  if (is_open(db)) txn_rollback(&db->txn);
 }
 
 int kv_flush(kv *db, kv_error *err) {

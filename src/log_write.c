@@ -13,23 +13,41 @@
 #define ALLOCATE_MIN ((uint64_t)64 << 10)
 #define ALLOCATE_MAX ((uint64_t)1 << 20)
 
+#define DRAFT_SUFFIX "-kvstore-new"
+
 int log_error(kv_error *err, const char *call, const char *path) {
   int reason = errno;
-  int code = reason == ENOSPC || reason == EDQUOT ? KV_EFULL : KV_EIO;
+  int code = reason == ENOSPC || reason == EDQUOT || reason == EFBIG ? KV_EFULL : KV_EIO;
   return kv_error_set(err, code, "%s of '%s' failed: %s", call, path, strerror(reason));
 }
 
 int log_writer_append(log_writer *w, const void *data, size_t size, kv_error *err) {
   w->dirty = true;
-  if (os_write_all(w->fd, data, size, w->end) != 0) return log_error(err, "write", w->path);
+  if (os_write_all(w->fd, data, size, w->end) != 0) {
+    int rc = log_error(err, "write", w->path);
+    w->size = UINT64_MAX; /* unknown */
+    log_writer_trim(w);
+    return rc;
+  }
   w->end += size;
   if (w->size < w->end) w->size = w->end;
   return KV_OK;
 }
 
 int log_writer_sync(log_writer *w, kv_error *err) {
-  if (os.fdatasync(w->fd) != 0) return log_error(err, "fdatasync", w->path);
+  if (os_sync_data(w->fd) != 0) return log_error(err, "fdatasync", w->path);
   return KV_OK;
+}
+
+void log_writer_soil(log_writer *w) {
+  char part[4096];
+  for (uint64_t at = w->synced_end; at < w->end;) {
+    size_t size = w->end - at < sizeof part ? (size_t)(w->end - at) : sizeof part;
+    if (os_read_all(w->fd, part, size, at) == (ssize_t)size) {
+      (void)os_write_all(w->fd, part, size, at);
+    }
+    at += size;
+  }
 }
 
 void log_writer_allocate(log_writer *w, size_t more) {
@@ -49,7 +67,7 @@ void log_writer_allocate(log_writer *w, size_t more) {
 }
 
 void log_writer_trim(log_writer *w) {
-  if (w->size > w->end && os.ftruncate(w->fd, (off_t)w->end) == 0) {
+  if (w->size > w->end && os_truncate(w->fd, w->end) == 0) {
     w->size = w->end;
     w->dirty = true;
   }
@@ -82,21 +100,51 @@ static char *with_suffix(const char *path, const char *suffix) {
   return name;
 }
 
+static bool is_same_file(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Whether the file begins as a draft does: with a header, or with what a crash left of one. */
+static bool begins_like_draft(int fd) {
+  static const char magic[] = "KVSTORE\t", nothing[sizeof magic];
+  char head[sizeof magic - 1];
+  ssize_t got = os_read_all(fd, head, sizeof head, 0);
+  if (got < 0) return false;
+  return memcmp(head, magic, (size_t)got) == 0 || memcmp(head, nothing, (size_t)got) == 0;
+}
+
 /* Only now that it is locked may the file be emptied: it could have been another process's draft,
 ** which has got its name, or been dropped, between our open and our lock. */
 static int draft_own(log_draft *draft, kv_error *err) {
-  struct stat facts;
-  int fd = draft->writer.fd;
-  const char *path = draft->writer.path;
+  struct stat facts, named;
+  int fd = draft->writer.fd, rc;
+  const char *path = draft->writer.path, *temporary = draft->temporary_path;
   bool locked = os.lock(fd) == 0;
-  if (locked && os.fstat(fd, &facts) == 0 && facts.st_nlink == 1 &&
-      os.access(draft->temporary_path, F_OK) == 0) {
-    if (os.ftruncate(fd, 0) == 0) return KV_OK;
-    return log_error(err, "truncate", draft->temporary_path);
+  if (!locked || os.fstat(fd, &facts) != 0 || facts.st_nlink != 1 ||
+      os.stat(temporary, &named) != 0 || !is_same_file(&facts, &named)) {
+    rc = kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", path);
+  } else if (!S_ISREG(facts.st_mode) || !begins_like_draft(fd)) {
+    rc = kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way of creating '%s'", temporary, path);
+  } else {
+    if (os_truncate(fd, 0) == 0) return KV_OK;
+    return log_error(err, "truncate", temporary);
   }
   os.close(fd);
   draft->writer.fd = -1;
-  return kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", path);
+  return rc;
+}
+
+void log_draft_clean(const char *path) {
+  char *temporary = with_suffix(path, DRAFT_SUFFIX);
+  if (temporary == NULL) return;
+  int fd = os.open(temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+  if (fd >= 0) {
+    struct stat facts;
+    bool regular = os.fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
+    if (regular && begins_like_draft(fd)) os.unlink(temporary);
+    os.close(fd);
+  }
+  os.free(temporary);
 }
 
 int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t base_seq,
@@ -105,16 +153,21 @@ int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t ba
   char line[LOG_HEADER_SIZE_MAX];
   int rc = random_id(draft->writer.header.id, path, err);
   if (rc != KV_OK) return rc;
-  draft->temporary_path = with_suffix(path, "-new");
+  draft->temporary_path = with_suffix(path, DRAFT_SUFFIX);
   if (draft->temporary_path == NULL) {
     return kv_error_set(err, KV_ENOMEM, "out of memory creating '%s'", path);
   }
-  draft->writer.fd = os.open(draft->temporary_path, O_RDWR | O_CREAT, mode);
+  draft->writer.fd = os.open(draft->temporary_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
+                             mode != 0 ? mode : 0644);
   if (draft->writer.fd < 0) {
     rc = log_error(err, "creation", path);
     if (rc == KV_EIO) rc = KV_ECANTOPEN;
+    if (err != NULL) err->code = rc;
   } else {
     rc = draft_own(draft, err);
+    if (rc == KV_OK && mode != 0 && os.fchmod(draft->writer.fd, mode) != 0) {
+      rc = log_error(err, "fchmod", draft->temporary_path);
+    }
   }
   if (rc == KV_OK) {
     size_t size = log_format_header(line, &draft->writer.header);
@@ -127,7 +180,7 @@ int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t ba
 int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *err) {
   const char *path = draft->writer.path, *temporary = draft->temporary_path;
   int rc = KV_OK;
-  if (os.fsync(draft->writer.fd) != 0) {
+  if (os_sync_file(draft->writer.fd) != 0) {
     rc = log_error(err, "fsync", temporary);
   } else if (replace && os.rename(temporary, path) != 0) {
     rc = log_error(err, "rename to its name", path);
@@ -142,14 +195,17 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
   if (!replace) os.unlink(temporary);
   if (os_sync_folder(path) != 0) {
     rc = log_error(err, "fsync of the folder", path);
-    if (!replace) os.unlink(path);
-    log_draft_drop(draft);
-    return rc;
+    if (!replace) {
+      os.unlink(path);
+      log_draft_drop(draft);
+      return rc;
+    }
   }
   draft->writer.dirty = false;
+  draft->writer.synced_end = draft->writer.end;
   *out = draft->writer;
   os.free(draft->temporary_path);
-  return KV_OK;
+  return rc;
 }
 
 void log_draft_drop(log_draft *draft) {

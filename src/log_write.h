@@ -29,15 +29,21 @@ typedef struct log_writer {
   log_header header;
   uint64_t end;       /* offset behind the last transaction */
   uint64_t size;      /* of the file; end <= size, zeros between */
+  uint64_t synced_end; /* what is before this is on stable storage */
   bool dirty;         /* something was written since the file was opened */
 } log_writer;
 
-/* Append data at the end of the log. After a failure the file's tail is undefined and the writer
-** must not be used but to close it. */
+/* Append data at the end of the log. After a failure the file is cut off at the old end if that is
+** possible, else its tail is undefined; the writer must not be used but to close it. */
 int log_writer_append(log_writer *w, const void *data, size_t size, kv_error *err);
 
 /* Bring everything appended so far to stable storage. */
 int log_writer_sync(log_writer *w, kv_error *err);
+
+/* After a failed sync: write what is not known to be on stable storage over itself. The kernel may
+** have marked pages clean that never reached the disk; whoever opens the log next reads them, and
+** his sync has to mean something. Never fails: what cannot be read or written stays as it is. */
+void log_writer_soil(log_writer *w);
 
 /* Make sure that `more` bytes fit without growing the file, if the disk has room. Never fails. */
 void log_writer_allocate(log_writer *w, size_t more);
@@ -48,25 +54,32 @@ void log_writer_trim(log_writer *w);
 /* Trim, sync if `sync` and anything was written, close the file. */
 int log_writer_close(log_writer *w, bool sync, kv_error *err);
 
-/* A new log under construction: PATH-new, unknown to anyone until it is put in place. */
+/* A new log under construction: PATH-kvstore-new, unknown to anyone until it is put in place. */
 typedef struct log_draft {
   log_writer writer;
   char *temporary_path;
 } log_draft;
 
-/* Begin a new log for path, with the given access rights and a random id. */
+/* Begin a new log for path, with exactly the given access rights (0: 0644, less the umask) and a
+** random id. KV_EBUSY (another process has a draft for path); KV_ECANTOPEN (also if what has the
+** draft's name is no draft: it is left as it is). */
 int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t base_seq,
                     kv_error *err);
 
 /* Sync the draft and give it its name: replacing what has that name, or (replace false) failing
 ** with KV_EBUSY if something has. Then sync the folder and hand the open file to *out, whose path is
-** the caller's `path`. On failure the draft is dropped. */
+** the caller's `path`. On failure the draft is dropped, but for one case: it has replaced what had
+** its name, and the folder could not be synced. Then it is handed to *out all the same, whose fd the
+** caller has set to -1 before, and nothing must be committed to it. */
 int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *err);
+
+/* Remove what a crash left of a draft for path, whose lock the caller has. Never fails. */
+void log_draft_clean(const char *path);
 
 /* Close and remove it. */
 void log_draft_drop(log_draft *draft);
 
-/* Store errno's meaning: KV_EFULL for no space or quota, else KV_EIO, with "call of 'path' failed:
+/* Store errno's meaning: KV_EFULL for no space, quota or file size limit, else KV_EIO, with "call of 'path' failed:
 ** reason" as text. Returns the code. */
 int log_error(kv_error *err, const char *call, const char *path);
 

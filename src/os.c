@@ -56,6 +56,7 @@ os_table os = {
     .fdatasync = fdatasync,
     .fsync = fsync,
     .ftruncate = ftruncate,
+    .fchmod = fchmod,
     .fstat = call_fstat,
     .stat = call_stat,
     .access = access,
@@ -98,6 +99,30 @@ ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset) {
   return (ssize_t)done;
 }
 
+int os_sync_data(int fd) {
+  int rc;
+  do {
+    rc = os.fdatasync(fd);
+  } while (rc != 0 && errno == EINTR);
+  return rc;
+}
+
+int os_sync_file(int fd) {
+  int rc;
+  do {
+    rc = os.fsync(fd);
+  } while (rc != 0 && errno == EINTR);
+  return rc;
+}
+
+int os_truncate(int fd, uint64_t size) {
+  int rc;
+  do {
+    rc = os.ftruncate(fd, (off_t)size);
+  } while (rc != 0 && errno == EINTR);
+  return rc;
+}
+
 char *os_folder_of(const char *path) {
   const char *slash = strrchr(path, '/');
   size_t size = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
@@ -117,7 +142,7 @@ int os_sync_folder(const char *path) {
   int fd = os.open(folder, O_RDONLY | O_DIRECTORY, 0);
   os.free(folder);
   if (fd < 0) return -1;
-  int rc = os.fsync(fd);
+  int rc = os_sync_file(fd);
   int saved = errno;
   os.close(fd);
   errno = saved;

@@ -25,6 +25,7 @@ typedef struct os_table {
   int (*fdatasync)(int fd);
   int (*fsync)(int fd);
   int (*ftruncate)(int fd, off_t size);
+  int (*fchmod)(int fd, mode_t mode);
   int (*fstat)(int fd, struct stat *out);
   int (*stat)(const char *path, struct stat *out);
   int (*access)(const char *path, int mode);
@@ -48,6 +49,11 @@ int os_write_all(int fd, const void *data, size_t size, uint64_t offset);
 /* Read up to size bytes at offset, going on after EINTR and short reads. The number of bytes read,
 ** less than size only at the end of the file; or -1 and errno. */
 ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset);
+
+/* fdatasync, fsync and ftruncate, going on after EINTR. 0, or -1 and errno. */
+int os_sync_data(int fd);
+int os_sync_file(int fd);
+int os_truncate(int fd, uint64_t size);
 
 /* Bring the entry of `path` in its folder to stable storage. 0, or -1 and errno. */
 int os_sync_folder(const char *path);

@@ -23,11 +23,11 @@ typedef struct pool_large pool_large;
 typedef struct pool {
   void *free_list[POOL_SMALL_MAX / 8 + 1]; /* by size / 8; each block's first word is the next */
   pool_chunk *chunks;
-  char *next;            /* uncut part of the newest chunk */
-  size_t left;           /* bytes of it */
-  pool_large *large;     /* doubly linked */
-  _Atomic size_t bytes;  /* given out, rounded */
-  _Atomic size_t taken;  /* from the system */
+  char *next;           /* uncut part of the newest chunk */
+  size_t left;          /* bytes of it */
+  pool_large *large;    /* doubly linked */
+  _Atomic size_t bytes; /* given out, rounded */
+  _Atomic size_t taken; /* from the system */
 } pool;
 
 /* A zeroed pool is ready. */

@@ -265,18 +265,30 @@ int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *e
 
 /* --- making it ready for writing ---------------------------------------------------------------- */
 
-/* Save the torn tail as a new file; its name goes to `name`. */
-static int save_tail(int fd, const char *path, const recovery *found, char *name, size_t name_size,
-                     kv_error *err) {
-  int copy = -1;
-  for (unsigned attempt = 0; copy < 0; attempt++) {
+/* Create the file for a torn tail; its name goes to `name`. */
+static int create_for_tail(const char *path, const recovery *found, char *name, size_t name_size,
+                           int *copy, kv_error *err) {
+  *copy = -1;
+  for (unsigned attempt = 0; *copy < 0; attempt++) {
     (void)snprintf(name, name_size, attempt == 0 ? "%s-torn-%" PRIu64 : "%s-torn-%" PRIu64 ".%u",
                    path, found->end, attempt);
-    copy = os.open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    if (copy < 0 && errno != EEXIST) return log_error(err, "creation", name);
+    *copy = os.open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (*copy < 0 && errno != EEXIST) return log_error(err, "creation", name);
   }
+  return KV_OK;
+}
+
+/* Save the torn tail as a new file of that name. */
+static int save_tail(int fd, const char *path, const recovery *found, char *name, size_t name_size,
+                     kv_error *err) {
+  int copy;
   char *part = os.malloc(COPY_SIZE);
-  int rc = part != NULL ? KV_OK : kv_error_set(err, KV_ENOMEM, "out of memory saving '%s'", name);
+  if (part == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory saving the end of '%s'", path);
+  int rc = create_for_tail(path, found, name, name_size, &copy, err);
+  if (rc != KV_OK) {
+    os.free(part);
+    return rc;
+  }
   for (uint64_t done = 0; rc == KV_OK && done < found->torn_size;) {
     uint64_t left = found->torn_size - done;
     size_t size = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
@@ -287,11 +299,28 @@ static int save_tail(int fd, const char *path, const recovery *found, char *name
     }
     done += size;
   }
-  if (rc == KV_OK && os.fsync(copy) != 0) rc = log_error(err, "fsync", name);
+  if (rc == KV_OK && os_sync_file(copy) != 0) rc = log_error(err, "fsync", name);
   if (rc == KV_OK && os_sync_folder(name) != 0) rc = log_error(err, "fsync of the folder", name);
   os.free(part);
   os.close(copy);
   if (rc != KV_OK) os.unlink(name);
+  return rc;
+}
+
+static int cut_tail(int fd, const char *path, const recovery *found, kv_error *notice,
+                    kv_error *err) {
+  size_t name_size = strlen(path) + sizeof "-torn-18446744073709551615.4294967295";
+  char *name = os.malloc(name_size);
+  if (name == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
+  int rc = save_tail(fd, path, found, name, name_size, err);
+  if (rc == KV_OK && os_truncate(fd, found->end) != 0) rc = log_error(err, "truncate", path);
+  if (rc == KV_OK) {
+    kv_error_set(notice, KV_ETORN,
+                 "log '%s': %" PRIu64 " bytes behind transaction %" PRIu64
+                 " were not flushed before a crash and have been cut off; they are kept in '%s'",
+                 path, found->torn_size, found->seq, name);
+  }
+  os.free(name);
   return rc;
 }
 
@@ -300,17 +329,20 @@ int recover_finish(int fd, const char *path, const recovery *found, log_writer *
   log_writer writer = {.fd = fd, .path = path, .header = found->header, .end = found->end,
                        .size = found->size};
   if (found->torn_size > 0) {
-    char name[900];
-    int rc = save_tail(fd, path, found, name, sizeof name, err);
+    int rc = cut_tail(fd, path, found, notice, err);
     if (rc != KV_OK) return rc;
-    if (os.ftruncate(fd, (off_t)found->end) != 0) return log_error(err, "truncate", path);
     writer.size = found->end;
-    kv_error_set(notice, KV_ETORN,
-                 "log '%s': %" PRIu64 " bytes behind transaction %" PRIu64
-                 " were not flushed before a crash and have been cut off; they are kept in '%s'",
-                 path, found->torn_size, found->seq, name);
   }
-  if (os.fdatasync(fd) != 0) return log_error(err, "fdatasync", path);
+  log_draft_clean(path);
+  /* All of it, the file's size too: where a tail was cut off, what is appended next must not meet
+  ** it again. And its name: the file may be a new one, whose maker did not come to sync the folder. */
+  if (os_sync_file(fd) != 0) {
+    int rc = log_error(err, "fsync", path);
+    log_writer_soil(&writer);
+    return rc;
+  }
+  if (os_sync_folder(path) != 0) return log_error(err, "fsync of the folder", path);
+  writer.synced_end = writer.end;
   *out = writer;
   return KV_OK;
 }
@@ -362,7 +394,7 @@ int recover_convert(int *fd, const char *path, const recovery *found, log_writer
     return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
   }
   rc = log_draft_finish(&c.draft, true, out, err);
-  if (rc == KV_OK) {
+  if (out->fd >= 0) {
     os.close(*fd);
     *fd = -1;
   }

@@ -34,13 +34,15 @@ int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *e
 
 /* Make the file ready for appending: save a torn tail as PATH-torn-OFFSET, cut it off, and bring
 ** the recovered log to stable storage. Then fill *out. notice (may be NULL) gets a sentence if
-** something was cut off, and stays untouched otherwise. KV_ENOMEM, KV_EIO, KV_EFULL. */
+** something was cut off, and stays untouched otherwise. The caller has the log's lock, so that what
+** a crash left of a draft is removed too. KV_ENOMEM, KV_EIO, KV_EFULL. */
 int recover_finish(int fd, const char *path, const recovery *found, log_writer *out,
                    kv_error *notice, kv_error *err);
 
 /* Turn an original log, open as *fd and already replayed, into a headed one: a new file with a
 ** transaction for each line, synced, renamed over the old one, the folder synced. Closes *fd and
-** fills *out. On failure the original stands and *fd is still open. */
+** fills *out. On failure the original stands and *fd is still open, but for the one case of
+** log_draft_finish, which is as there: out->fd must be -1 before. */
 int recover_convert(int *fd, const char *path, const recovery *found, log_writer *out,
                     kv_error *err);
 

@@ -18,15 +18,35 @@ static store *list;
 
 static _Atomic unsigned forks; /* how many this process has behind it, counted in the child */
 
-static void count_fork(void) {
-  atomic_fetch_add(&forks, 1);
+/* The list is whole in the child, whatever other threads were doing in the parent. */
+static void before_fork(void) {
+  pthread_mutex_lock(&list_lock);
+}
+
+static void after_fork_in_parent(void) {
+  pthread_mutex_unlock(&list_lock);
+}
+
+/* The lock on a log belongs to the open file, which parent and child would share. */
+static void after_fork_in_child(void) {
+  unsigned before = atomic_fetch_add(&forks, 1);
+  for (store *s = list; s != NULL; s = s->next) {
+    if (s->forks != before || !s->open) continue;
+    if (s->queue.log.fd >= 0) os.close(s->queue.log.fd);
+    if (s->original_fd >= 0) os.close(s->original_fd);
+  }
+  pthread_mutex_unlock(&list_lock);
+}
+
+const char *store_name(const store *s) {
+  return s->path != NULL ? s->path : ":memory:";
 }
 
 int store_check_fork(const store *s, kv_error *err) {
   if (s->forks == atomic_load_explicit(&forks, memory_order_relaxed)) return KV_OK;
   return kv_error_set(err, KV_EMISUSE,
                       "'%s' was opened before this process was forked; open it again",
-                      s->path != NULL ? s->path : ":memory:");
+                      store_name(s));
 }
 
 static void settle_all(void) {
@@ -38,7 +58,7 @@ static void settle_all(void) {
 }
 
 static void prepare_process(void) {
-  (void)pthread_atfork(NULL, NULL, count_fork);
+  (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   (void)atexit(settle_all);
 }
 
@@ -111,15 +131,32 @@ static int replay_into_tree(store *s, int fd, kv_error *err) {
   return KV_OK;
 }
 
+/* Lock a log for writing. *moved tells that the file had lost its name, to a conversion or a
+** checkpoint, before it was locked. */
+static int lock_file(const store *s, int fd, bool *moved, kv_error *err) {
+  struct stat facts, named;
+  *moved = false;
+  if (os.lock(fd) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return log_error(err, "lock", s->path);
+    return kv_error_set(err, KV_EBUSY,
+                        "'%s' is in use by another process; readonly=1 reads what it holds now",
+                        s->path);
+  }
+  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", s->path);
+  *moved = os.stat(s->path, &named) != 0 || facts.st_dev != named.st_dev ||
+           facts.st_ino != named.st_ino;
+  return KV_OK;
+}
+
 static int open_file(store *s, int *fd, kv_error *err) {
-  /* Not blocking, so that a pipe in the file's place cannot hang us. */
-  *fd = os.open(s->path, (s->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK, 0);
-  if (*fd < 0) return errno == ENOENT ? check_creatable(s, err) : open_error(s, errno, err);
   int rc = KV_OK;
-  if (!s->readonly && os.lock(*fd) != 0) {
-    rc = kv_error_set(err, KV_EBUSY,
-                      "'%s' is in use by another process; readonly=1 reads what it holds now",
-                      s->path);
+  for (bool moved = true; moved && rc == KV_OK;) {
+    /* Not blocking, so that a pipe in the file's place cannot hang us. */
+    *fd = os.open(s->path, (s->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK, 0);
+    if (*fd < 0) return errno == ENOENT ? check_creatable(s, err) : open_error(s, errno, err);
+    moved = false;
+    if (!s->readonly) rc = lock_file(s, *fd, &moved, err);
+    if (moved) os.close(*fd);
   }
   if (rc == KV_OK) rc = replay_into_tree(s, *fd, err);
   if (rc == KV_OK) return KV_OK;
@@ -128,28 +165,34 @@ static int open_file(store *s, int *fd, kv_error *err) {
   return rc;
 }
 
+/* What is served is on stable storage, also where nothing will be written. A file system that is
+** read-only may refuse to flush. */
+static int sync_as_it_is(const store *s, int fd, kv_error *err) {
+  if (os_sync_data(fd) == 0 || errno == EROFS || errno == EINVAL) return KV_OK;
+  return log_error(err, "fdatasync", s->path);
+}
+
 /* Bring a new store to life. On failure it is as before. */
 static int open_log(store *s, kv_error *err) {
   int fd = -1;
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
   int rc = s->path != NULL ? open_file(s, &fd, err) : KV_OK;
   log_writer writer = {.fd = -1, .path = s->path};
-  s->original_fd = -1;
+  bool as_it_is = s->readonly || s->recovered.original;
   if (rc == KV_OK && fd >= 0) {
-    if (s->readonly) {
-      os.close(fd);
-    } else if (s->recovered.original) {
-      s->original_fd = fd;
-    } else {
-      rc = recover_finish(fd, s->path, &s->recovered, &writer, &s->notice, err);
-      if (rc != KV_OK) os.close(fd);
-    }
+    rc = as_it_is ? sync_as_it_is(s, fd, err)
+                  : recover_finish(fd, s->path, &s->recovered, &writer, &s->notice, err);
   }
   if (rc == KV_OK) rc = commit_queue_init(&s->queue, &s->tree, s->recovered.seq);
+  if (fd >= 0 && (rc != KV_OK || s->readonly)) {
+    os.close(fd);
+    fd = -1;
+  }
   if (rc != KV_OK) {
     tree_destroy(&s->tree);
     return rc;
   }
+  s->original_fd = as_it_is ? fd : -1;
   s->queue.log = writer;
   return KV_OK;
 }
@@ -157,7 +200,7 @@ static int open_log(store *s, kv_error *err) {
 int store_make_writable(store *s, kv_error *err) {
   assert(!s->readonly && s->path != NULL);
   if (s->queue.log.fd >= 0) return KV_OK;
-  log_writer writer;
+  log_writer writer = {.fd = -1};
   int rc;
   if (s->original_fd >= 0) {
     rc = recover_convert(&s->original_fd, s->path, &s->recovered, &writer, err);
@@ -166,7 +209,10 @@ int store_make_writable(store *s, kv_error *err) {
     rc = log_draft_begin(&draft, s->path, s->file_mode, 0, err);
     if (rc == KV_OK) rc = log_draft_finish(&draft, false, &writer, err);
   }
-  if (rc == KV_OK) s->queue.log = writer;
+  if (writer.fd >= 0) {
+    s->queue.log = writer;
+    if (rc != KV_OK) commit_break(&s->queue, rc, err != NULL ? err->text : "out of order");
+  }
   return rc;
 }
 

@@ -9,6 +9,9 @@
 ** leaves nothing behind. Likewise an original log is converted, and a torn tail cut off, only when
 ** a writable handle opens it or writes.
 **
+** After a fork the child closes what it inherited of the files, so that the lock of a log stays with
+** the parent alone.
+**
 ** At the process's end what is open is flushed and the room ahead cut off, for programs that exit
 ** without closing.
 **
@@ -34,7 +37,7 @@ typedef struct store {
   _Atomic bool open;     /* written under `opening` */
   bool readonly;
   unsigned forks;        /* of this process when the store was opened */
-  mode_t file_mode;      /* for creating the file */
+  mode_t file_mode;      /* for creating the file, as log_draft_begin has it */
   tree tree;
   commit_queue queue;
   recovery recovered;
@@ -69,6 +72,9 @@ int store_each(int (*visit)(void *context, store *s), void *context);
 /* KV_OK, or KV_EMISUSE in a child of the process that opened the store: what it inherited is of no
 ** use to it and must not be touched, it has to open the log again. */
 int store_check_fork(const store *s, kv_error *err);
+
+/* What to call it: its path, or ":memory:". */
+const char *store_name(const store *s);
 
 /* Take the writer's turn for a handle, waiting at most timeout_ms. KV_EBUSY. */
 int store_turn_take(store *s, const void *owner, unsigned timeout_ms);

@@ -20,8 +20,8 @@
 
 /* What entering or removing a keypath means for the nodes above it. */
 typedef struct path_change {
-  uint64_t nodes;         /* nodes made, or taken away */
-  size_t segment_offset;  /* inner nodes at this offset or behind count a segment */
+  uint64_t nodes;        /* nodes made, or taken away */
+  size_t segment_offset; /* inner nodes at this offset or behind count a segment */
 } path_change;
 
 static path_change path_change_of(const char *key, size_t size, size_t m, bool node_at_m) {
@@ -58,37 +58,35 @@ static uint64_t ref_values(tree_ref ref) {
   return ref_is_leaf(ref) ? 1 : ref_inner(ref)->values;
 }
 
-/* Make every inner node of key's path with an offset below `until` private. */
-static int make_path_private(tree *t, const char *key, size_t size, size_t until) {
+/* Make every inner node of key's path with an offset below `until` private. Returns the place that
+** holds the first node with another offset, or the leaf; NULL if memory is short. */
+static tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until) {
   tree_ref *at = &t->edit.top;
   while (!ref_is_leaf(*at) && inner_offset(ref_inner(*at)) < until) {
     tree_inner *node = ref_inner(*at);
     if (ref_stamp(*at) <= t->edit.frozen) {
-      if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
+      if (tree_garbage_reserve(t, 1) != KV_OK) return NULL;
       node = inner_copy(&t->memory, t->stamp, node, node->count);
-      if (node == NULL) return KV_ENOMEM;
+      if (node == NULL) return NULL;
       tree_retire(t, *at);
       *at = inner_ref(node);
     }
     at = inner_find(node, key_byte(key, size, inner_offset(node)));
     assert(at != NULL);
   }
-  return KV_OK;
+  return at;
 }
 
-/* The place that holds the first node of key's path with an offset >= until, or its leaf. If a
-** change is given, adds it, times sign, to the nodes above, which are private. */
-static tree_ref *descend(tree *t, const char *key, size_t size, size_t until,
-                         const path_change *change, int sign) {
+/* Down the same path, now private, add a change, times sign, to its nodes. Returns the same. */
+static tree_ref *count_path(tree *t, const char *key, size_t size, size_t until,
+                            const path_change *change, int sign) {
   tree_ref *at = &t->edit.top;
   while (!ref_is_leaf(*at) && inner_offset(ref_inner(*at)) < until) {
     tree_inner *node = ref_inner(*at);
-    if (change != NULL) {
-      assert(ref_stamp(*at) > t->edit.frozen);
-      node->values += (uint32_t)sign;
-      node->nodes += (uint64_t)(int64_t)sign * change->nodes;
-      if (inner_offset(node) >= change->segment_offset) node->segments += (uint32_t)sign;
-    }
+    assert(ref_stamp(*at) > t->edit.frozen);
+    node->values += (uint32_t)sign;
+    node->nodes += (uint64_t)(int64_t)sign * change->nodes;
+    if (inner_offset(node) >= change->segment_offset) node->segments += (uint32_t)sign;
     at = inner_find(node, key_byte(key, size, inner_offset(node)));
   }
   return at;
@@ -111,8 +109,8 @@ static int insert_leaf(tree *t, tree_leaf *leaf, const tree_leaf *near, size_t m
   const char *key = leaf->bytes;
   size_t size = leaf_key_size(leaf);
   uint8_t byte = key_byte(key, size, m);
-  if (make_path_private(t, key, size, m) != KV_OK) return KV_ENOMEM;
-  tree_ref *at = descend(t, key, size, m, NULL, 0);
+  tree_ref *at = make_path_private(t, key, size, m);
+  if (at == NULL) return KV_ENOMEM;
   bool branch = !ref_is_leaf(*at) && inner_offset(ref_inner(*at)) == m;
   bool node_at_m = false;
   if (ends_segment(byte)) {
@@ -125,7 +123,7 @@ static int insert_leaf(tree *t, tree_leaf *leaf, const tree_leaf *near, size_t m
     tree_inner *node = make_room(t, at);
     if (node == NULL) return KV_ENOMEM;
     inner_insert(node, byte, leaf_ref(leaf));
-    (void)descend(t, key, size, m + 1, &change, 1);
+    (void)count_path(t, key, size, m + 1, &change, 1);
     return KV_OK;
   }
   tree_inner *node = inner_new(&t->memory, t->stamp, (unsigned)m, 2);
@@ -136,7 +134,7 @@ static int insert_leaf(tree *t, tree_leaf *leaf, const tree_leaf *near, size_t m
   if (m >= change.segment_offset) node->segments++;
   inner_insert(node, key_byte(near->bytes, leaf_key_size(near), m), *at);
   inner_insert(node, byte, leaf_ref(leaf));
-  *descend(t, key, size, m, &change, 1) = inner_ref(node);
+  *count_path(t, key, size, m, &change, 1) = inner_ref(node);
   return KV_OK;
 }
 
@@ -144,9 +142,8 @@ static int insert_leaf(tree *t, tree_leaf *leaf, const tree_leaf *near, size_t m
 static int replace_leaf(tree *t, tree_leaf *leaf) {
   const char *key = leaf->bytes;
   size_t size = leaf_key_size(leaf);
-  if (make_path_private(t, key, size, SIZE_MAX) != KV_OK) return KV_ENOMEM;
-  if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
-  tree_ref *at = descend(t, key, size, SIZE_MAX, NULL, 0);
+  tree_ref *at = make_path_private(t, key, size, SIZE_MAX);
+  if (at == NULL || tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
   tree_retire(t, *at);
   *at = leaf_ref(leaf);
   return KV_OK;
@@ -166,8 +163,9 @@ int tree_put(tree *t, const char *key, size_t size, const kv_value *value, bool 
     const tree_leaf *near = closest_leaf(top, key, size);
     size_t m = leaf_mismatch(near, key, size);
     equal = m == size && leaf_key_size(near) == size;
-    rc = equal ? replace_leaf(t, leaf)
-         : ref_values(top) < KV_ENTRIES_MAX ? insert_leaf(t, leaf, near, m) : KV_EFULL;
+    rc = equal                              ? replace_leaf(t, leaf)
+         : ref_values(top) < KV_ENTRIES_MAX ? insert_leaf(t, leaf, near, m)
+                                            : KV_EFULL;
   }
   if (rc != KV_OK) {
     ref_free(&t->memory, leaf_ref(leaf));
@@ -180,10 +178,10 @@ int tree_put(tree *t, const char *key, size_t size, const kv_value *value, bool 
 /* Take the leaf at key out of its parent, of which two children are left or more. */
 static int delete_from_parent(tree *t, const char *key, size_t size, size_t m,
                               const path_change *change) {
-  if (make_path_private(t, key, size, m + 1) != KV_OK) return KV_ENOMEM;
+  if (make_path_private(t, key, size, m + 1) == NULL) return KV_ENOMEM;
   if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
-  tree_ref leaf = *descend(t, key, size, m + 1, change, -1);
-  tree_ref *at = descend(t, key, size, m, NULL, 0);
+  tree_ref *at = make_path_private(t, key, size, m); /* the parent's place; copies no more */
+  tree_ref leaf = *count_path(t, key, size, m + 1, change, -1);
   tree_inner *parent = ref_inner(*at);
   inner_remove(parent, key_byte(key, size, m));
   tree_retire(t, leaf);
@@ -201,9 +199,9 @@ static int delete_from_parent(tree *t, const char *key, size_t size, size_t m,
 /* Take the leaf at key out, and its parent too, which then has one child left: that takes its place. */
 static int delete_with_parent(tree *t, const char *key, size_t size, size_t m,
                               const path_change *change) {
-  if (make_path_private(t, key, size, m) != KV_OK) return KV_ENOMEM;
+  if (make_path_private(t, key, size, m) == NULL) return KV_ENOMEM;
   if (tree_garbage_reserve(t, 2) != KV_OK) return KV_ENOMEM;
-  tree_ref *at = descend(t, key, size, m, change, -1);
+  tree_ref *at = count_path(t, key, size, m, change, -1);
   tree_ref parent = *at, leaf = *inner_find(ref_inner(parent), key_byte(key, size, m));
   const tree_ref *both = inner_refs(ref_inner(parent));
   *at = both[0] == leaf ? both[1] : both[0];

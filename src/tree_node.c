@@ -3,10 +3,6 @@
 
 #include "os.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 /* --- leaves ---------------------------------------------------------------------------------- */
 
 static bool value_is_bytes(unsigned type) {
@@ -184,8 +180,7 @@ void ref_free(pool *p, tree_ref ref) {
 /* How many of the node's first `count` bytes are below `byte`. */
 static unsigned small_place(const tree_inner *node, uint8_t byte) {
 #if defined(__SSE2__)
-  /* Reads 16 bytes from INNER_BYTES_AT on, which the smallest node has. Unsigned a >= b is
-  ** max(a, b) == a. */
+  /* As in inner_find. Unsigned a >= b is max(a, b) == a. */
   __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)inner_bytes(node));
   __m128i at_least = _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8((char)byte)), bytes);
   unsigned mask = (unsigned)_mm_movemask_epi8(at_least) | 1u << node->count;
@@ -214,12 +209,6 @@ unsigned inner_place(const tree_inner *node, uint8_t byte, bool *equal) {
   }
   *equal = inner_bitmap(node)[byte >> 6] >> (byte & 63) & 1;
   return large_place(node, byte);
-}
-
-tree_ref *inner_find(const tree_inner *node, uint8_t byte) {
-  bool equal;
-  unsigned place = inner_place(node, byte, &equal);
-  return equal ? inner_refs(node) + place : NULL;
 }
 
 void inner_insert(tree_inner *node, uint8_t byte, tree_ref child) {

@@ -28,6 +28,10 @@
 #include <assert.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define LEAF_INLINE_MAX 512u
 #define SMALL_ROOM_MAX 16u
 #define STAMP_MAX (((uint64_t)1 << 48) - 1)
@@ -41,10 +45,11 @@ struct tree_leaf {
 
 typedef struct tree_inner {
   uint64_t tag;
-  uint64_t nodes;    /* keypath nodes at or below that are at least `offset` bytes long */
-  uint32_t values;   /* leaves below */
-  uint32_t segments; /* different ways in which the segment that `offset` lies in goes on and ends */
-  uint16_t count;    /* children */
+  uint64_t nodes;  /* keypath nodes at or below that are at least `offset` bytes long */
+  uint32_t values; /* leaves below */
+  uint32_t
+      segments;   /* different ways in which the segment that `offset` lies in goes on and ends */
+  uint16_t count; /* children */
   uint16_t room;
 } tree_inner;
 
@@ -129,8 +134,24 @@ size_t ref_alloc_size(tree_ref ref);
 ** it is that byte's. */
 unsigned inner_place(const tree_inner *node, uint8_t byte, bool *equal);
 
-/* The child of a byte, or NULL. */
-tree_ref *inner_find(const tree_inner *node, uint8_t byte);
+/* The child of a byte, or NULL. Every step down is one of these: a wait for the memory that the node
+** lies in. So it asks at once for what lies behind the node's head, where the child's ref will be. */
+static inline tree_ref *inner_find(const tree_inner *node, uint8_t byte) {
+  __builtin_prefetch((const char *)node + 64);
+  __builtin_prefetch((const char *)node + 128);
+#if defined(__SSE2__)
+  if (node->room <= SMALL_ROOM_MAX) {
+    /* Reads 16 bytes from INNER_BYTES_AT on, which the smallest node has. */
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)inner_bytes(node));
+    __m128i same = _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)byte));
+    unsigned mask = (unsigned)_mm_movemask_epi8(same) & ((1u << node->count) - 1);
+    return mask != 0 ? inner_refs(node) + __builtin_ctz(mask) : NULL;
+  }
+#endif
+  bool equal;
+  unsigned place = inner_place(node, byte, &equal);
+  return equal ? inner_refs(node) + place : NULL;
+}
 
 /* Put a child in, which must be a new byte and have room; take one out. */
 void inner_insert(tree_inner *node, uint8_t byte, tree_ref child);

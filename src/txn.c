@@ -45,8 +45,10 @@ static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
   if (s->path != NULL) {
-    rc = commit_failure(&s->queue, err);
-    if (rc != KV_OK) return KV_EREADONLY;
+    kv_error why;
+    if (commit_failure(&s->queue, &why) != KV_OK) {
+      return kv_error_set(err, KV_EREADONLY, "%s", why.text);
+    }
     rc = store_make_writable(s, err);
   }
   if (rc == KV_OK && tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
@@ -58,12 +60,11 @@ int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
   assert(x->state == TXN_IDLE && x->records.size == 0 && x->savepoint_count == 0);
   store *s = x->store;
   if (s->readonly) {
-    return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", s->path);
+    return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", store_name(s));
   }
   int rc = store_turn_take(s, x, busy_timeout_ms);
   if (rc != KV_OK) {
-    return kv_error_set(err, rc, "another writer has the turn in '%s'",
-                        s->path != NULL ? s->path : ":memory:");
+    return kv_error_set(err, rc, "another writer has the turn in '%s'", store_name(s));
   }
   x->has_turn = true;
   rc = begin_with_turn(x, err);
@@ -160,12 +161,6 @@ static int pin_for_undo(txn *x, kv_error *err) {
   return no_memory(err);
 }
 
-/* A volatile store: the version is all there is. */
-static void commit_in_memory(txn *x) {
-  tree *t = &x->store->tree;
-  tree_publish(t, tree_edit_seal(t, t->head->seq + 1));
-}
-
 int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
   assert(x->state == TXN_OPEN && (undoable || !keep_turn));
   store *s = x->store;
@@ -179,7 +174,7 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
   if (rc == KV_OK && logged) {
     rc = commit_hand_over(&s->queue, &x->records, &x->settings, &ticket, err);
   } else if (rc == KV_OK) {
-    commit_in_memory(x);
+    commit_volatile(&s->queue);
   }
   if (rc != KV_OK) {
     tree_unpin(&s->tree, &x->before);

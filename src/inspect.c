@@ -1,0 +1,290 @@
+/*
+** inspect.c - looking at a log line by line. See inspect.h.
+**
+** The file is taken in stretches: a transaction that verifies, or what lies between one place that
+** does not verify and the next that does. A stretch knows its status, and its lines get it.
+*/
+#include "inspect.h"
+
+#include "log_read.h"
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct inspection {
+  log_reader reader;
+  char *path;
+  uint64_t at; /* the next line */
+  uint64_t next_seq;
+  struct {
+    uint64_t end;
+    inspect_status status;
+    uint64_t seq; /* 0: not known */
+    uint64_t expected_seq;
+  } stretch;
+  bool original;
+  bool header_told;
+  char header_note[64];
+  bool looked_ahead;
+  uint64_t promised_seq; /* the highest durable-seq of any transaction that verifies */
+};
+
+void inspect_close(inspection *i) {
+  if (i == NULL) return;
+  if (i->reader.fd >= 0) os.close(i->reader.fd);
+  log_reader_free(&i->reader);
+  os.free(i->path);
+  os.free(i);
+}
+
+/* The id out of a header that does not verify, so that the transactions may yet. */
+static void salvage_id(inspection *i, const char *line, size_t size) {
+  static const char start[] = "KVSTORE\t1\t";
+  size_t skip = sizeof start - 1;
+  memset(i->reader.id, '0', LOG_ID_SIZE);
+  if (size >= skip + LOG_ID_SIZE && memcmp(line, start, skip) == 0) {
+    memcpy(i->reader.id, line + skip, LOG_ID_SIZE);
+  }
+  i->reader.id[LOG_ID_SIZE] = '\0';
+}
+
+static int read_header(inspection *i, kv_error *err) {
+  char head[LOG_HEADER_SIZE_MAX];
+  ssize_t got = os_read_all(i->reader.fd, head, sizeof head, 0);
+  if (got < 0) {
+    return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
+  }
+  const char *lf = memchr(head, '\n', (size_t)got);
+  size_t size = lf != NULL ? (size_t)(lf - head) : (size_t)got;
+  log_header header;
+  uint64_t version = 0;
+  switch (log_parse_header(head, size, &header, &version)) {
+    case KV_OK:
+      memcpy(i->reader.id, header.id, sizeof i->reader.id);
+      i->next_seq = header.base_seq + 1;
+      break;
+    case KV_EVERSION:
+      return kv_error_set(err, KV_EVERSION, "log '%s' has format %" PRIu64 "; this reads format 1",
+                          i->path, version);
+    case KV_EFOREIGN:
+      if (size > 0 && (size < 6 || memcmp(head, "WRITE\t", 6) != 0)) {
+        return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
+      }
+      i->original = true;
+      return KV_OK;
+    default:
+      salvage_id(i, head, size);
+      (void)snprintf(i->header_note, sizeof i->header_note, "the header does not verify");
+      i->next_seq = 0;
+  }
+  i->stretch.end = lf != NULL ? size + 1 : i->reader.size;
+  i->stretch.status = INSPECT_HEADER;
+  return KV_OK;
+}
+
+int inspect_open(const char *path, inspection **out, kv_error *err) {
+  inspection *i = os.malloc(sizeof *i);
+  if (i == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  memset(i, 0, sizeof *i);
+  size_t path_size = strlen(path) + 1;
+  i->path = os.malloc(path_size);
+  int fd = os.open(path, O_RDONLY | O_NONBLOCK, 0);
+  int reason = errno;
+  struct stat facts;
+  int rc = KV_OK;
+  log_reader_init(&i->reader, fd, 0);
+  if (i->path == NULL) {
+    rc = kv_error_set(err, KV_ENOMEM, "out of memory");
+  } else if (fd < 0) {
+    rc = kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", path, strerror(reason));
+  } else if (os.fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+    rc = kv_error_set(err, KV_ECANTOPEN, "'%s' is not a regular file", path);
+  } else {
+    memcpy(i->path, path, path_size);
+    i->reader.size = (uint64_t)facts.st_size;
+    rc = read_header(i, err);
+  }
+  if (rc != KV_OK) {
+    inspect_close(i);
+    return rc;
+  }
+  *out = i;
+  return KV_OK;
+}
+
+/* --- stretches ---------------------------------------------------------------------------------- */
+
+typedef struct ahead {
+  log_transaction first;
+  bool found;
+  bool all; /* go on to the end for the highest durable-seq */
+  uint64_t durable_seq;
+} ahead;
+
+static bool look(void *context, const log_transaction *t) {
+  ahead *a = context;
+  if (!a->found) a->first = *t;
+  a->found = true;
+  if (t->durable_seq > a->durable_seq) a->durable_seq = t->durable_seq;
+  return a->all;
+}
+
+/* Nothing verifies at i->at: find where something does again. */
+static int bad_stretch(inspection *i) {
+  ahead a = {.all = !i->looked_ahead};
+  int rc = log_reader_lookahead(&i->reader, i->at, look, &a);
+  if (rc != KV_OK) return rc;
+  if (a.all) i->promised_seq = a.durable_seq;
+  i->looked_ahead = true;
+  i->stretch.seq = 0;
+  i->stretch.expected_seq = i->next_seq;
+  i->stretch.status = i->promised_seq >= i->next_seq ? INSPECT_DAMAGED : INSPECT_TORN;
+  i->stretch.end = a.found ? a.first.offset : i->reader.size;
+  /* What verifies next is as good as in its place if it is later. */
+  if (a.found && a.first.seq > i->next_seq) i->next_seq = a.first.seq;
+  return KV_OK;
+}
+
+static int next_stretch(inspection *i) {
+  bool zeros = false;
+  log_transaction t;
+  int rc = log_reader_zeros(&i->reader, i->at, &zeros);
+  if (rc != KV_OK) return rc;
+  if (i->original || zeros) {
+    i->stretch.status = zeros && i->at < i->reader.size ? INSPECT_ROOM : INSPECT_ORIGINAL;
+    i->stretch.end = i->reader.size;
+    i->stretch.seq = 0;
+    return KV_OK;
+  }
+  rc = log_reader_transaction(&i->reader, i->at, &t);
+  if (rc == KV_ETORN) return bad_stretch(i);
+  if (rc != KV_OK) return rc;
+  if (i->next_seq == 0) i->next_seq = t.seq; /* the header does not tell */
+  i->stretch.end = t.end_offset;
+  i->stretch.seq = t.seq;
+  i->stretch.expected_seq = i->next_seq;
+  i->stretch.status = t.seq == i->next_seq ? INSPECT_OK : INSPECT_MISPLACED;
+  if (t.seq == i->next_seq) i->next_seq++;
+  return KV_OK;
+}
+
+/* --- lines -------------------------------------------------------------------------------------- */
+
+static void describe_status(const inspection *i, inspect_row *row) {
+  uint64_t expected = i->stretch.expected_seq;
+  if (expected == 0 && row->status == INSPECT_DAMAGED) {
+    (void)snprintf(row->note, sizeof row->note, "nothing verifies without the header's id");
+    return;
+  }
+  switch (row->status) {
+    case INSPECT_DAMAGED:
+      (void)snprintf(row->note, sizeof row->note,
+                     "transaction %" PRIu64 " does not verify, though it was durable", expected);
+      break;
+    case INSPECT_TORN:
+      (void)snprintf(row->note, sizeof row->note, "transaction %" PRIu64 " does not verify",
+                     expected);
+      break;
+    case INSPECT_MISPLACED:
+      (void)snprintf(row->note, sizeof row->note,
+                     "transaction %" PRIu64 " stands where %" PRIu64 " should", i->stretch.seq,
+                     expected);
+      break;
+    case INSPECT_HEADER: memcpy(row->note, i->header_note, sizeof i->header_note); break;
+    default: break;
+  }
+}
+
+static void take_record(inspect_row *row, const log_record *record) {
+  if (record->op == LOG_COMMIT) {
+    row->op = "COMMIT";
+    row->seq = record->seq;
+    row->durable_seq = record->durable_seq;
+    return;
+  }
+  row->op = record->op == LOG_WRITE ? "WRITE" : "DELETE";
+  row->key = record->key;
+  row->key_size = record->key_size;
+  row->has_value = record->op == LOG_WRITE;
+  row->value = record->value;
+}
+
+/* A line of an original log: WRITE, TAB, keypath, TAB, and the value as it stands. */
+static void take_original(inspect_row *row, const char *line, size_t size) {
+  const char *tab = size > 6 && memcmp(line, "WRITE\t", 6) == 0 ? memchr(line + 6, '\t', size - 6)
+                                                                : NULL;
+  if (tab == NULL) {
+    if (size > 0) (void)snprintf(row->note, sizeof row->note, "not a line of an original log");
+    return;
+  }
+  row->op = "WRITE";
+  row->key = line + 6;
+  row->key_size = (size_t)(tab - row->key);
+  row->has_value = true;
+  row->value.type = KV_TEXT;
+  row->value.data = tab + 1;
+  row->value.size = (size_t)(line + size - (tab + 1));
+}
+
+static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
+  log_record record;
+  kv_error why;
+  if (row->status == INSPECT_HEADER) {
+    row->op = "KVSTORE";
+  } else if (row->status == INSPECT_ORIGINAL) {
+    take_original(row, line, size);
+  } else if (log_parse_record(line, size, &record, &why) == KV_OK) {
+    take_record(row, &record);
+  } else {
+    size_t used = strlen(row->note);
+    (void)snprintf(row->note + used, sizeof row->note - used, "%s%.150s", used > 0 ? "; " : "",
+                   why.text);
+  }
+  if (row->seq == 0) row->seq = i->stretch.seq;
+}
+
+static int read_row(inspection *i, inspect_row *row) {
+  char *line;
+  size_t size;
+  bool ended;
+  row->offset = i->at;
+  row->status = i->stretch.status;
+  describe_status(i, row);
+  if (row->status == INSPECT_ROOM) {
+    row->size = i->stretch.end - i->at;
+    (void)snprintf(row->note, sizeof row->note, "%" PRIu64 " bytes of room ahead", row->size);
+    return KV_OK;
+  }
+  int rc = log_reader_line(&i->reader, i->at, &line, &size, &ended);
+  if (rc != KV_OK) return rc;
+  row->size = size + ended;
+  if (i->at + row->size > i->stretch.end) {
+    /* The next transaction begins inside this line. */
+    row->size = i->stretch.end - i->at;
+    size = (size_t)row->size;
+  }
+  take_line(i, row, line, size);
+  return KV_OK;
+}
+
+int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
+  *row = (inspect_row){.op = NULL};
+  int rc = KV_OK;
+  if (i->at >= i->reader.size) {
+    *more = false;
+    return KV_OK;
+  }
+  if (i->at >= i->stretch.end) rc = next_stretch(i);
+  if (rc == KV_OK) rc = read_row(i, row);
+  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
+  if (rc != KV_OK) {
+    return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
+  }
+  i->at += row->size;
+  *more = true;
+  return KV_OK;
+}

@@ -1,0 +1,52 @@
+/*
+** inspect.h - looking at a log line by line, damaged or not, changing nothing.
+**
+** Recovery (recover.h) decides whether a log can be used; inspection shows what is in it. Every
+** line is told with what is known of it: that its transaction verifies and is the next, or why not.
+** Where nothing verifies, inspection goes on at the next place that does.
+**
+** Threads: one at a time.
+*/
+#ifndef INSPECT_H
+#define INSPECT_H
+
+#include "kv_base.h"
+
+#include <stdbool.h>
+
+typedef struct inspection inspection;
+
+typedef enum inspect_status {
+  INSPECT_OK,       /* part of a transaction that verifies and is the next */
+  INSPECT_HEADER,   /* the header line */
+  INSPECT_ORIGINAL, /* a line of a log without a header */
+  INSPECT_ROOM,     /* zeros to the end: room ahead */
+  INSPECT_TORN,     /* does not verify, and nobody says that it was durable */
+  INSPECT_DAMAGED,  /* does not verify, and a later transaction says that it was durable */
+  INSPECT_MISPLACED /* verifies, but its number is not the next */
+} inspect_status;
+
+/* A line. Pointers live until the next call. */
+typedef struct inspect_row {
+  uint64_t offset;    /* of the line, bytes */
+  uint64_t size;      /* bytes, LF included */
+  inspect_status status;
+  const char *op;     /* "KVSTORE", "WRITE", "DELETE", "COMMIT"; NULL: not to be told */
+  const char *key;    /* NULL: none */
+  size_t key_size;
+  bool has_value;
+  kv_value value;
+  uint64_t seq;         /* of the transaction; 0: not known */
+  uint64_t durable_seq; /* COMMIT lines only */
+  char note[256];       /* what is wrong, in words; empty if nothing is */
+} inspect_row;
+
+/* Begin with a file. KV_ECANTOPEN, KV_EFOREIGN (its first line is neither a header nor a line of an
+** original log), KV_EVERSION, KV_EIO, KV_ENOMEM. The caller closes. */
+int inspect_open(const char *path, inspection **out, kv_error *err);
+void inspect_close(inspection *i);
+
+/* The next line; *more is false at the end. KV_EIO, KV_ENOMEM. */
+int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err);
+
+#endif
