@@ -186,8 +186,10 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   info->estimatedRows = (sqlite3_int64)rows;
   info->estimatedCost = 3 + rows;
   if (c.plan & PLAN_EQUAL) {
+    size_t size;
     info->estimatedCost = 1;
-    info->idxFlags = SQLITE_INDEX_SCAN_UNIQUE;
+    /* A number may equal several keys, '5' and '5.0'; of a text there is one at most. */
+    if (known_text(info, &c, PLAN_EQUAL, &size)) info->idxFlags = SQLITE_INDEX_SCAN_UNIQUE;
   }
   info->idxNum = c.plan;
   info->idxStr = words_of(c.plan);
