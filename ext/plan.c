@@ -4,7 +4,13 @@
 **
 ** What is taken narrows the scan; SQLite still checks every row against the key's constraints, since
 ** a right-hand side may turn out to be of another type than text, for which the scan does not
-** narrow. `root` alone is omitted from that check: it is an argument, not a property of a row.
+** narrow. `root` alone is always omitted from that check: it is an argument, not a property of a
+** row.
+**
+** LIMIT and OFFSET are taken only where the scan alone decides which rows there are, in the order
+** that is asked for: then every constraint must be one that narrows exactly and has a right-hand
+** side known to be a text. What SQLite would check again after we had counted would be counted
+** wrong.
 **
 ** Row counts are exact where the right-hand sides are known now, from the tree's counts.
 */
@@ -30,10 +36,20 @@ static void take(choice *c, int bit, int constraint) {
   c->taken[bit_number(bit)] = constraint;
 }
 
-static void take_key(choice *c, unsigned op, int constraint) {
+/* key = ? or key IN (?): one of the two is enough, and the first is better. */
+static void take_equal(sqlite3_index_info *info, choice *c, int constraint) {
+  if (sqlite3_vtab_in(info, constraint, -1)) {
+    if (!(c->plan & PLAN_EQUAL)) take(c, PLAN_IN, constraint);
+    return;
+  }
+  c->plan &= ~PLAN_IN;
+  take(c, PLAN_EQUAL, constraint);
+}
+
+static void take_key(sqlite3_index_info *info, choice *c, unsigned op, int constraint) {
   switch (op) {
     case SQLITE_INDEX_CONSTRAINT_EQ:
-    case SQLITE_INDEX_CONSTRAINT_IS: take(c, PLAN_EQUAL, constraint); break;
+    case SQLITE_INDEX_CONSTRAINT_IS: take_equal(info, c, constraint); break;
     case SQLITE_INDEX_CONSTRAINT_GT:
       if (!(c->plan & PLAN_LOW)) c->plan |= PLAN_LOW_STRICT;
       take(c, PLAN_LOW, constraint);
@@ -45,8 +61,14 @@ static void take_key(choice *c, unsigned op, int constraint) {
       break;
     case SQLITE_INDEX_CONSTRAINT_LE: take(c, PLAN_HIGH, constraint); break;
     case SQLITE_INDEX_CONSTRAINT_GLOB: take(c, PLAN_GLOB, constraint); break;
+    case SQLITE_INDEX_CONSTRAINT_LIKE: take(c, PLAN_LIKE, constraint); break;
     default: break;
   }
+}
+
+/* LIMIT and OFFSET come as constraints on a meaningless column. */
+static bool is_limit(unsigned op) {
+  return op == SQLITE_INDEX_CONSTRAINT_LIMIT || op == SQLITE_INDEX_CONSTRAINT_OFFSET;
 }
 
 /* Look at one constraint. SQLITE_CONSTRAINT: a subtree's root comes from a table that would have to
@@ -66,12 +88,11 @@ static int consider(sqlite3_index_info *info, int i, choice *c) {
     if (equal) take(c, PLAN_DEPTH, i);
     return SQLITE_OK;
   }
-  /* LIMIT and OFFSET come with a meaningless column. */
   bool is_text_column = constraint->iColumn == COLUMN_KEY || constraint->iColumn == COLUMN_PARENT;
-  if (!is_text_column || constraint->op >= 73) return SQLITE_OK;
+  if (!is_text_column || is_limit(constraint->op)) return SQLITE_OK;
   if (sqlite3_stricmp(sqlite3_vtab_collation(info, i), "BINARY") != 0) return SQLITE_OK;
   if (constraint->iColumn == COLUMN_KEY) {
-    take_key(c, constraint->op, i);
+    take_key(info, c, constraint->op, i);
   } else if (equal) {
     take(c, PLAN_PARENT, i);
   }
@@ -136,32 +157,78 @@ static double estimate(sqlite3_index_info *info, const choice *c, const kv_curso
   } else if (c->plan & PLAN_PARENT) {
     rows = least(rows, total / 16 + 1);
   }
-  if (c->plan & PLAN_GLOB) rows = least(rows, total / 8 + 1);
+  if (c->plan & (PLAN_GLOB | PLAN_LIKE)) rows = least(rows, total / 8 + 1);
+  if (c->plan & PLAN_IN) rows = least(rows, 16);
   if (c->plan & PLAN_DEPTH) rows = least(rows, total / 2 + 1);
   return rows;
 }
 
 /* --- the answer ----------------------------------------------------------------------------------- */
 
-/* Whether ORDER BY asks for the order of the keys; the direction goes into the plan. */
-static bool is_key_order(const sqlite3_index_info *info, choice *c) {
-  /* Further terms say nothing more: the key is unique. */
-  if (info->nOrderBy < 1 || info->aOrderBy[0].iColumn != COLUMN_KEY) return false;
-  if (info->aOrderBy[0].desc) c->plan |= PLAN_DESC;
-  return true;
+/* Whether the order of the keys, or for DISTINCT and GROUP BY any order of them, is what is asked
+** for; the direction goes into the plan. The key is unique, so that further terms say nothing more,
+** and rows that are to be told apart or grouped by it and others are so in any order. */
+static bool is_key_order(sqlite3_index_info *info, choice *c) {
+  int distinct = sqlite3_vtab_distinct(info);
+  for (int i = 0; i < info->nOrderBy; i++) {
+    if (info->aOrderBy[i].iColumn != COLUMN_KEY) continue;
+    if (i == 0 && info->aOrderBy[0].desc) c->plan |= PLAN_DESC;
+    return i == 0 || distinct == 1 || distinct == 2;
+  }
+  return false;
+}
+
+/* Whether a constraint is carried out by the scan to the letter. */
+static bool is_exact(sqlite3_index_info *info, const choice *c, int constraint) {
+  static const int exact = PLAN_EQUAL | PLAN_LOW | PLAN_HIGH | PLAN_PARENT;
+  size_t size;
+  if (is_limit(info->aConstraint[constraint].op)) return true;
+  for (int bit = 1; bit < 1 << PLAN_ARGUMENTS; bit <<= 1) {
+    if (!(c->plan & bit) || c->taken[bit_number(bit)] != constraint) continue;
+    return bit == PLAN_ROOT || (bit & exact && known_text(info, c, bit, &size) != NULL);
+  }
+  return false;
+}
+
+/* Take LIMIT and OFFSET if nothing but the scan decides on the rows. */
+static void take_limits(sqlite3_index_info *info, choice *c) {
+  if (info->nOrderBy > 0 && !info->orderByConsumed) return;
+  if (sqlite3_vtab_distinct(info) != 0) return;
+  for (int i = 0; i < info->nConstraint; i++) {
+    if (!info->aConstraint[i].usable || !is_exact(info, c, i)) return;
+  }
+  for (int i = 0; i < info->nConstraint; i++) {
+    unsigned op = info->aConstraint[i].op;
+    if (op == SQLITE_INDEX_CONSTRAINT_LIMIT) take(c, PLAN_LIMIT, i);
+    if (op == SQLITE_INDEX_CONSTRAINT_OFFSET) take(c, PLAN_OFFSET, i);
+  }
 }
 
 static char *words_of(int plan) {
   if (plan & PLAN_EQUAL) return sqlite3_mprintf("kvstore: get");
+  if (plan & PLAN_IN) return sqlite3_mprintf("kvstore: in%s", plan & PLAN_DESC ? " DESC" : "");
   bool bounds = (plan & (PLAN_LOW | PLAN_HIGH)) != 0;
   const char *what = plan & PLAN_PARENT ? "children"
                      : plan & PLAN_ROOT ? "subtree"
-                     : plan & PLAN_GLOB ? "prefix"
+                     : plan & (PLAN_GLOB | PLAN_LIKE) ? "prefix"
                      : bounds           ? "range"
                                         : "scan";
-  return sqlite3_mprintf("kvstore: %s%s%s%s", what,
+  return sqlite3_mprintf("kvstore: %s%s%s%s%s%s", what,
                          bounds && (plan & (PLAN_PARENT | PLAN_ROOT)) ? " in range" : "",
-                         plan & PLAN_DEPTH ? " at depth" : "", plan & PLAN_DESC ? " DESC" : "");
+                         plan & PLAN_DEPTH ? " at depth" : "", plan & PLAN_DESC ? " DESC" : "",
+                         plan & PLAN_LIMIT ? " LIMIT" : "", plan & PLAN_OFFSET ? " OFFSET" : "");
+}
+
+/* Tell SQLite which constraints xFilter gets, and which it need not check itself. */
+static void use(sqlite3_index_info *info, const choice *c) {
+  static const int omitted = PLAN_ROOT | PLAN_LIMIT | PLAN_OFFSET;
+  int argument = 0;
+  for (int bit = 0; bit < PLAN_ARGUMENTS; bit++) {
+    if (!(c->plan >> bit & 1)) continue;
+    info->aConstraintUsage[c->taken[bit]].argvIndex = ++argument;
+    info->aConstraintUsage[c->taken[bit]].omit = (1 << bit & omitted) != 0;
+    if (1 << bit == PLAN_IN) (void)sqlite3_vtab_in(info, c->taken[bit], 1);
+  }
 }
 
 int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
@@ -172,12 +239,8 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
     if (rc != SQLITE_OK) return rc;
   }
   info->orderByConsumed = is_key_order(info, &c);
-  int argument = 0;
-  for (int bit = 0; bit < PLAN_ARGUMENTS; bit++) {
-    if (!(c.plan >> bit & 1)) continue;
-    info->aConstraintUsage[c.taken[bit]].argvIndex = ++argument;
-    info->aConstraintUsage[c.taken[bit]].omit = 1 << bit == PLAN_ROOT;
-  }
+  take_limits(info, &c);
+  use(info, &c);
   kv_cursor *cursor;
   kv_error err;
   if (kv_cursor_open(t->link->db, &cursor, &err) != KV_OK) return face_fail(base, &err);

@@ -8,17 +8,21 @@
 #define PLAN_H
 
 enum {
-  PLAN_EQUAL = 1 << 0,       /* key = ? */
-  PLAN_LOW = 1 << 1,         /* key >= ?, or > with PLAN_LOW_STRICT */
-  PLAN_HIGH = 1 << 2,        /* key <= ?, or < with PLAN_HIGH_STRICT */
-  PLAN_GLOB = 1 << 3,        /* key GLOB ?, for its literal prefix */
-  PLAN_ROOT = 1 << 4,        /* the subtree at and below ? */
-  PLAN_PARENT = 1 << 5,      /* the direct children of ? */
-  PLAN_DEPTH = 1 << 6,       /* depth = ? */
-  PLAN_ARGUMENTS = 7,        /* so many bits stand for an argument */
-  PLAN_LOW_STRICT = 1 << 8,
-  PLAN_HIGH_STRICT = 1 << 9,
-  PLAN_DESC = 1 << 10
+  PLAN_EQUAL = 1 << 0,  /* key = ? */
+  PLAN_IN = 1 << 1,     /* key IN (?), all of them at once */
+  PLAN_LOW = 1 << 2,    /* key >= ?, or > with PLAN_LOW_STRICT */
+  PLAN_HIGH = 1 << 3,   /* key <= ?, or < with PLAN_HIGH_STRICT */
+  PLAN_GLOB = 1 << 4,   /* key GLOB ?, for its literal prefix */
+  PLAN_LIKE = 1 << 5,   /* key LIKE ?, for its literal prefix in either case */
+  PLAN_ROOT = 1 << 6,   /* the subtree at and below ? */
+  PLAN_PARENT = 1 << 7, /* the direct children of ? */
+  PLAN_DEPTH = 1 << 8,  /* depth = ? */
+  PLAN_LIMIT = 1 << 9,  /* only so many rows, after PLAN_OFFSET */
+  PLAN_OFFSET = 1 << 10,
+  PLAN_ARGUMENTS = 11, /* so many bits stand for an argument */
+  PLAN_LOW_STRICT = 1 << 12,
+  PLAN_HIGH_STRICT = 1 << 13,
+  PLAN_DESC = 1 << 14
 };
 
 #endif

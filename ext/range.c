@@ -39,9 +39,13 @@ int range_lower_high(range *r, const char *bytes, size_t size, char last, bool s
 
 int range_prefix(range *r, const char *bytes, size_t size) {
   int rc = range_raise_low(r, bytes, size, 0, false);
+  return rc == SQLITE_OK ? range_below_prefix_end(r, bytes, size) : rc;
+}
+
+int range_below_prefix_end(range *r, const char *bytes, size_t size) {
   /* The first bytes behind all that start so: the last byte that can be counted up, counted up. */
   while (size > 0 && (unsigned char)bytes[size - 1] == 0xff) size--;
-  if (rc != SQLITE_OK || size == 0) return rc;
+  if (size == 0) return SQLITE_OK;
   return range_lower_high(r, bytes, size - 1, (char)(bytes[size - 1] + 1), true);
 }
 

@@ -28,6 +28,9 @@ int range_lower_high(range *r, const char *bytes, size_t size, char last, bool s
 /* Narrow to keys that start with the bytes. */
 int range_prefix(range *r, const char *bytes, size_t size);
 
+/* Narrow to keys that sort below the last one that could start with the bytes, or are it. */
+int range_below_prefix_end(range *r, const char *bytes, size_t size);
+
 /* Narrow to the nodes below a keypath, itself excluded. */
 int range_below(range *r, const char *key, size_t size);
 

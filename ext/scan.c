@@ -5,6 +5,9 @@
 ** A subtree is not one interval: between `a` and `a/b` sort `a-b` and `a.b`. So a scan with a root
 ** visits the root itself and then the interval below it, in either direction.
 **
+** Keys of an IN list are sorted and looked up one by one. OFFSET is a jump by the tree's counts
+** where the scan is one interval, and steps elsewhere.
+**
 ** Children and `depth = n` are the same thing: keys of a given number of segments. What lies deeper
 ** is passed over a whole subtree at a time.
 **
@@ -14,7 +17,13 @@
 #include "range.h"
 #include "table.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+typedef struct list_key {
+  const char *bytes; /* into scan.list */
+  size_t size;
+} list_key;
 
 typedef struct scan {
   sqlite3_vtab_cursor base;
@@ -27,6 +36,10 @@ typedef struct scan {
   bool descending;
   size_t depth;       /* only keys of so many segments; 0: any */
   bool single;        /* a get: there is no next */
+  char *list;         /* the keys of an IN, one behind the other; sqlite3_malloc'ed, NULL: none */
+  list_key *list_keys;
+  size_t list_count, list_at;
+  sqlite3_int64 left; /* rows that LIMIT still allows; negative: any number */
   char *beyond;       /* scratch for passing over a subtree; sqlite3_malloc'ed */
   size_t beyond_room;
 } scan;
@@ -48,7 +61,12 @@ int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
 static void forget(scan *s) {
   range_free(&s->range);
   sqlite3_free(s->root);
-  s->root = NULL;
+  sqlite3_free(s->list);
+  sqlite3_free(s->list_keys);
+  s->root = s->list = NULL;
+  s->list_keys = NULL;
+  s->list_count = s->list_at = 0;
+  s->left = -1;
   s->at_root = s->visit_root = s->descending = s->single = false;
   s->depth = 0;
 }
@@ -60,6 +78,82 @@ int scan_close(sqlite3_vtab_cursor *base) {
   kv_cursor_close(s->cursor);
   sqlite3_free(s);
   return SQLITE_OK;
+}
+
+/* --- lists -------------------------------------------------------------------------------------- */
+
+static int compare_keys(const void *a, const void *b) {
+  const list_key *x = a, *y = b;
+  int order = memcmp(x->bytes, y->bytes, x->size < y->size ? x->size : y->size);
+  return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+/* Add up what the values of an IN need; *text: all of them can only equal keys that they spell. */
+static int measure_list(sqlite3_value *in, size_t *count, size_t *size, bool *text) {
+  sqlite3_value *value;
+  int rc;
+  *count = *size = 0;
+  *text = true;
+  for (rc = sqlite3_vtab_in_first(in, &value); rc == SQLITE_OK && value != NULL;
+       rc = sqlite3_vtab_in_next(in, &value)) {
+    int type = sqlite3_value_type(value);
+    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) *text = false;
+    if (type != SQLITE_TEXT) continue; /* NULLs and blobs equal no key */
+    ++*count;
+    *size += (size_t)sqlite3_value_bytes(value);
+  }
+  return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int fill_list(scan *s, sqlite3_value *in) {
+  sqlite3_value *value;
+  char *to = s->list;
+  int rc;
+  for (rc = sqlite3_vtab_in_first(in, &value); rc == SQLITE_OK && value != NULL;
+       rc = sqlite3_vtab_in_next(in, &value)) {
+    if (sqlite3_value_type(value) != SQLITE_TEXT) continue;
+    list_key key = {.bytes = to, .size = (size_t)sqlite3_value_bytes(value)};
+    if (key.size > 0) memcpy(to, sqlite3_value_text(value), key.size);
+    to += key.size;
+    s->list_keys[s->list_count++] = key;
+  }
+  qsort(s->list_keys, s->list_count, sizeof *s->list_keys, compare_keys);
+  size_t kept = 0;
+  for (size_t i = 0; i < s->list_count; i++) {
+    if (i == 0 || compare_keys(&s->list_keys[i], &s->list_keys[i - 1]) != 0) {
+      s->list_keys[kept++] = s->list_keys[i];
+    }
+  }
+  s->list_count = kept;
+  return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Take the values of an IN. Where one of them is a number the scan visits everything instead, and
+** SQLite compares. */
+static int take_list(scan *s, sqlite3_value *in) {
+  size_t count, size;
+  bool text;
+  int rc = measure_list(in, &count, &size, &text);
+  if (rc != SQLITE_OK || !text) return rc;
+  s->list = sqlite3_malloc64(size + 1);
+  s->list_keys = sqlite3_malloc64((count + 1) * sizeof *s->list_keys);
+  if (s->list == NULL || s->list_keys == NULL) return SQLITE_NOMEM;
+  return fill_list(s, in);
+}
+
+/* Go on to the next key of the list that exists and belongs to the scan. */
+static void next_of_list(scan *s) {
+  kv_cursor_find(s->cursor, "", 0);
+  while (s->list_at < s->list_count && !kv_cursor_valid(s->cursor)) {
+    size_t at = s->descending ? s->list_count - 1 - s->list_at : s->list_at;
+    const list_key *key = &s->list_keys[at];
+    s->list_at++;
+    bool is_root = s->visit_root && key->size == s->root_size &&
+                   memcmp(key->bytes, s->root, key->size) == 0;
+    if (is_root || range_has(&s->range, key->bytes, key->size)) {
+      kv_cursor_find(s->cursor, key->bytes, key->size);
+    }
+  }
 }
 
 /* --- walking ------------------------------------------------------------------------------------ */
@@ -142,6 +236,10 @@ static void stand_on_root(scan *s) {
 }
 
 static int start(scan *s) {
+  if (s->list != NULL) {
+    next_of_list(s);
+    return SQLITE_OK;
+  }
   if (!s->visit_root) return start_range(s);
   if (!s->descending) {
     stand_on_root(s);
@@ -152,8 +250,13 @@ static int start(scan *s) {
   return rc;
 }
 
-int scan_next(sqlite3_vtab_cursor *base) {
-  scan *s = (scan *)base;
+/* --- steps --------------------------------------------------------------------------------------- */
+
+static int step(scan *s) {
+  if (s->list != NULL) {
+    next_of_list(s);
+    return SQLITE_OK;
+  }
   if (s->single || (s->at_root && s->descending)) {
     kv_cursor_find(s->cursor, "", 0);
     return SQLITE_OK;
@@ -168,8 +271,29 @@ int scan_next(sqlite3_vtab_cursor *base) {
   return rc;
 }
 
+int scan_next(sqlite3_vtab_cursor *base) {
+  scan *s = (scan *)base;
+  if (s->left > 0) s->left--;
+  return s->left == 0 ? SQLITE_OK : step(s);
+}
+
 int scan_eof(sqlite3_vtab_cursor *base) {
-  return !kv_cursor_valid(((scan *)base)->cursor);
+  const scan *s = (const scan *)base;
+  return s->left == 0 || !kv_cursor_valid(s->cursor);
+}
+
+/* Pass over the first rows: in one interval by its counts, else one by one. */
+static int pass_over_rows(scan *s, sqlite3_int64 rows) {
+  if (s->depth == 0 && !s->visit_root && kv_cursor_valid(s->cursor) && rows > 0) {
+    size_t size;
+    const char *key = kv_cursor_key(s->cursor, &size);
+    uint64_t rank = kv_cursor_rank(s->cursor, key, size), skip = (uint64_t)rows;
+    uint64_t to = s->descending ? (skip > rank ? UINT64_MAX : rank - skip) : rank + skip;
+    return kv_cursor_at(s->cursor, to) == KV_OK ? settle(s) : SQLITE_NOMEM;
+  }
+  int rc = SQLITE_OK;
+  for (; rows > 0 && rc == SQLITE_OK && kv_cursor_valid(s->cursor); rows--) rc = step(s);
+  return rc;
 }
 
 /* --- xFilter ------------------------------------------------------------------------------------ */
@@ -197,6 +321,29 @@ static size_t literal_size(const char *pattern, size_t size) {
   return i;
 }
 
+/* Narrow to what a LIKE pattern can match, whichever way it takes the case of letters: each letter
+** lies between its upper and its lower form. Letters beyond ASCII end the prefix, since a LIKE of
+** the application's own may fold them. */
+static int narrow_by_like(scan *s, const char *pattern, size_t size) {
+  size_t literal = 0;
+  while (literal < size && pattern[literal] != '%' && pattern[literal] != '_' &&
+         (unsigned char)pattern[literal] < 0x80) {
+    literal++;
+  }
+  if (literal == 0) return SQLITE_OK;
+  char *upper = sqlite3_malloc64(2 * literal), *lower = upper + literal;
+  if (upper == NULL) return SQLITE_NOMEM;
+  for (size_t i = 0; i < literal; i++) {
+    char c = pattern[i];
+    upper[i] = c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+    lower[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+  }
+  int rc = range_raise_low(&s->range, upper, literal, 0, false);
+  if (rc == SQLITE_OK) rc = range_below_prefix_end(&s->range, lower, literal);
+  sqlite3_free(upper);
+  return rc;
+}
+
 /* Narrow by a constraint whose right-hand side is a text. */
 static int narrow_by_text(scan *s, int bit, int plan, const char *text, size_t size) {
   switch (bit) {
@@ -207,6 +354,7 @@ static int narrow_by_text(scan *s, int bit, int plan, const char *text, size_t s
     case PLAN_LOW: return range_raise_low(&s->range, text, size, 0, (plan & PLAN_LOW_STRICT) != 0);
     case PLAN_HIGH:
       return range_lower_high(&s->range, text, size, 0, (plan & PLAN_HIGH_STRICT) != 0);
+    case PLAN_LIKE: return narrow_by_like(s, text, size);
     case PLAN_GLOB: return range_prefix(&s->range, text, literal_size(text, size));
     default: /* PLAN_PARENT */
       s->depth = size == 0 ? 1 : depth_of(text, size) + 1;
@@ -222,7 +370,7 @@ static int narrow(scan *s, int bit, int plan, sqlite3_value *value) {
     case OPERAND_TEXT: return narrow_by_text(s, bit, plan, text, size);
     case OPERAND_NONE: s->range.empty = true; return SQLITE_OK;
     case OPERAND_BLOB:
-      if (bit != PLAN_HIGH && bit != PLAN_GLOB) s->range.empty = true;
+      if (bit & (PLAN_EQUAL | PLAN_LOW | PLAN_PARENT)) s->range.empty = true;
       return SQLITE_OK;
     default: return SQLITE_OK;
   }
@@ -288,20 +436,23 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     return SQLITE_OK;
   }
   s->descending = (plan & PLAN_DESC) != 0;
+  sqlite3_int64 offset = 0;
   int rc = SQLITE_OK;
   for (int bit = 1; bit < 1 << PLAN_ARGUMENTS && rc == SQLITE_OK; bit <<= 1) {
     if (!(plan & bit)) continue;
     sqlite3_value *value = *argv++;
-    if (bit == PLAN_ROOT) {
-      rc = take_root(s, value);
-    } else if (bit == PLAN_DEPTH) {
-      narrow_depth(s, value);
-    } else {
-      rc = narrow(s, bit, plan, value);
+    switch (bit) {
+      case PLAN_IN: rc = take_list(s, value); break;
+      case PLAN_ROOT: rc = take_root(s, value); break;
+      case PLAN_DEPTH: narrow_depth(s, value); break;
+      case PLAN_LIMIT: s->left = sqlite3_value_int64(value); break;
+      case PLAN_OFFSET: offset = sqlite3_value_int64(value); break;
+      default: rc = narrow(s, bit, plan, value);
     }
   }
   if (rc == SQLITE_OK) rc = divide_at_root(s);
-  return rc == SQLITE_OK ? start(s) : rc;
+  if (rc == SQLITE_OK) rc = start(s);
+  return rc == SQLITE_OK && offset > 0 ? pass_over_rows(s, offset) : rc;
 }
 
 /* --- xColumn ------------------------------------------------------------------------------------ */

@@ -258,6 +258,10 @@ void kv_cursor_find(kv_cursor *c, const char *key, size_t size) {
   c->place.leaf = tree_find(c->pin.top, key, size);
 }
 
+int kv_cursor_at(kv_cursor *c, uint64_t rank) {
+  return tree_cursor_at(&c->place, rank);
+}
+
 int kv_cursor_next(kv_cursor *c) {
   return tree_cursor_next(&c->place);
 }

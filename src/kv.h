@@ -162,6 +162,7 @@ int kv_cursor_first(kv_cursor *c);
 int kv_cursor_last(kv_cursor *c);
 int kv_cursor_seek(kv_cursor *c, const char *key, size_t size, kv_seek how);
 void kv_cursor_find(kv_cursor *c, const char *key, size_t size);
+int kv_cursor_at(kv_cursor *c, uint64_t rank); /* the key with so many keys below it */
 int kv_cursor_next(kv_cursor *c);
 int kv_cursor_prev(kv_cursor *c);
 

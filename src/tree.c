@@ -54,10 +54,6 @@ void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments)
   *segments = slashes > 0 || ref_is_leaf(ref) ? 1 : ref_inner(ref)->segments;
 }
 
-static uint64_t ref_values(tree_ref ref) {
-  return ref_is_leaf(ref) ? 1 : ref_inner(ref)->values;
-}
-
 /* Make every inner node of key's path with an offset below `until` private. Returns the place that
 ** holds the first node with another offset, or the leaf; NULL if memory is short. */
 static tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until) {

@@ -213,6 +213,7 @@ void tree_cursor_free(tree_cursor *c);
 int tree_cursor_first(tree_cursor *c);
 int tree_cursor_last(tree_cursor *c);
 int tree_cursor_seek(tree_cursor *c, const char *key, size_t size, tree_seek how);
+int tree_cursor_at(tree_cursor *c, uint64_t rank); /* the leaf with so many leaves before it */
 int tree_cursor_next(tree_cursor *c);
 int tree_cursor_prev(tree_cursor *c);
 

@@ -121,6 +121,23 @@ int tree_cursor_last(tree_cursor *c) {
   return c->top == 0 ? KV_OK : go_last(c, c->top);
 }
 
+int tree_cursor_at(tree_cursor *c, uint64_t rank) {
+  c->depth = 0;
+  c->leaf = NULL;
+  if (c->top == 0 || rank >= ref_values(c->top)) return KV_OK;
+  tree_ref ref = c->top;
+  while (!ref_is_leaf(ref)) {
+    const tree_inner *node = ref_inner(ref);
+    const tree_ref *refs = inner_refs(node);
+    unsigned i = 0;
+    for (; rank >= ref_values(refs[i]); i++) rank -= ref_values(refs[i]);
+    if (push(c, node, i) != KV_OK) return KV_ENOMEM;
+    ref = refs[i];
+  }
+  c->leaf = ref_leaf(ref);
+  return KV_OK;
+}
+
 int tree_cursor_next(tree_cursor *c) {
   assert(c->leaf != NULL);
   return go_next(c);

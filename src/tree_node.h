@@ -105,6 +105,11 @@ static inline tree_ref *inner_refs(const tree_inner *node) {
   return (tree_ref *)((uintptr_t)node + inner_refs_at(node->room));
 }
 
+/* Leaves at or below a node. */
+static inline uint64_t ref_values(tree_ref ref) {
+  return ref_is_leaf(ref) ? 1 : ref_inner(ref)->values;
+}
+
 /* The byte by which a key is told apart at offset; 0 at its end and beyond. */
 static inline uint8_t key_byte(const char *key, size_t size, size_t offset) {
   return offset < size ? (uint8_t)key[offset] : 0;
