@@ -6,6 +6,7 @@
 */
 #include "kv.h"
 
+#include "check.h"
 #include "keypath.h"
 #include "os.h"
 #include "store.h"
@@ -390,6 +391,11 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
 int kv_get_stats(kv *db, kv_stats *out, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   return rc == KV_OK ? store_stats(db->txn.store, out, err) : rc;
+}
+
+int kv_check(kv *db, kv_error *err) {
+  int rc = store_check_fork(db->txn.store, err);
+  return rc == KV_OK ? check_store(db->txn.store, err) : rc;
 }
 
 typedef struct each_store {

@@ -237,6 +237,11 @@ typedef struct kv_stats {
 } kv_stats;
 int kv_get_stats(kv *db, kv_stats *out, kv_error *err);
 
+/* Check that the tree is sound and that the log, read anew, verifies and says the same. Needs as much
+** memory again as the tree; others go on meanwhile. KV_EDAMAGED with the first thing found wrong;
+** KV_ENOMEM, KV_EIO, KV_ECANTOPEN. */
+int kv_check(kv *db, kv_error *err);
+
 /* Call each(context, stats) for every store that is open in this process. */
 int kv_each_store(int (*each)(void *context, const kv_stats *stats), void *context);
 

@@ -21,7 +21,8 @@ typedef struct replay {
   tree *tree;
   recovery *found;
   kv_error *err;
-  uint64_t lines; /* before found->end */
+  uint64_t lines;    /* before found->end */
+  uint64_t last_seq; /* the transaction to stop after */
 } replay;
 
 static int replay_error(replay *p, int code) {
@@ -138,7 +139,7 @@ static int apply(replay *p, const log_transaction *t) {
 }
 
 static int replay_transactions(replay *p) {
-  for (;;) {
+  while (p->found->seq < p->last_seq) {
     log_transaction t;
     int rc = log_reader_transaction(&p->reader, p->found->end, &t);
     if (rc == KV_OK && t.seq != p->found->seq + 1) rc = KV_ETORN;
@@ -146,6 +147,7 @@ static int replay_transactions(replay *p) {
     if (rc == KV_ETORN) return judge_tail(p);
     if (rc != KV_OK) return rc;
   }
+  return KV_OK;
 }
 
 /* --- original logs ------------------------------------------------------------------------------ */
@@ -246,7 +248,8 @@ static int replay_file(replay *p) {
   return replay_transactions(p);
 }
 
-int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *err) {
+int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recovery *out,
+                   kv_error *err) {
   struct stat facts;
   uint64_t start_ns = os.now_ns();
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
@@ -254,7 +257,7 @@ int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *e
     return kv_error_set(err, KV_ECANTOPEN, "'%s' is not a regular file", path);
   }
   recovery found = {.size = (uint64_t)facts.st_size};
-  replay p = {.path = path, .tree = t, .found = &found, .err = err};
+  replay p = {.path = path, .tree = t, .last_seq = last_seq, .found = &found, .err = err};
   log_reader_init(&p.reader, fd, found.size);
   int rc = replay_error(&p, replay_file(&p));
   log_reader_free(&p.reader);

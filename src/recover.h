@@ -27,10 +27,11 @@ typedef struct recovery {
   uint64_t took_ns;
 } recovery;
 
-/* Replay the open file `fd` into the tree, on which an edit is open, and tell what was found. The
-** file is not changed. KV_ENOMEM, KV_EIO, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED; then the edit has
+/* Replay the open file `fd` into the tree, on which an edit is open, as far as transaction last_seq
+** (UINT64_MAX: all), and tell what was found. The file is not changed. KV_ENOMEM, KV_EIO, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED; then the edit has
 ** to be rolled back. */
-int recover_replay(int fd, const char *path, tree *t, recovery *out, kv_error *err);
+int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recovery *out,
+                   kv_error *err);
 
 /* Make the file ready for appending: save a torn tail as PATH-torn-OFFSET, cut it off, and bring
 ** the recovered log to stable storage. Then fill *out. notice (may be NULL) gets a sentence if

@@ -122,7 +122,7 @@ static int replay_into_tree(store *s, int fd, kv_error *err) {
   if (tree_edit_begin(&s->tree) != KV_OK) {
     return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
   }
-  int rc = recover_replay(fd, s->path, &s->tree, &s->recovered, err);
+  int rc = recover_replay(fd, s->path, &s->tree, UINT64_MAX, &s->recovered, err);
   if (rc != KV_OK) {
     tree_edit_rollback(&s->tree);
     return rc;
