@@ -18,6 +18,8 @@
 #include "stat.h"
 #include "table.h"
 
+#include <stdbool.h>
+
 SQLITE_EXTENSION_INIT1
 
 static void version_function(sqlite3_context *context, int argc, sqlite3_value **argv) {
@@ -58,6 +60,16 @@ static int register_functions(sqlite3 *connection) {
                                     NULL, NULL, NULL);
 }
 
+/* Loaded a second time, the modules must stay: the connection's tables live in their session. */
+static bool is_loaded(sqlite3 *connection) {
+  sqlite3_stmt *statement = NULL;
+  static const char sql[] = "SELECT 1 FROM pragma_module_list WHERE name = 'kvstore'";
+  bool loaded = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL) == SQLITE_OK &&
+                sqlite3_step(statement) == SQLITE_ROW;
+  (void)sqlite3_finalize(statement);
+  return loaded;
+}
+
 __attribute__((visibility("default"))) int sqlite3_kvstore_init(sqlite3 *connection, char **message,
                                                                 const sqlite3_api_routines *api);
 
@@ -68,6 +80,7 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
                                sqlite3_libversion());
     return SQLITE_ERROR;
   }
+  if (is_loaded(connection)) return SQLITE_OK_LOAD_PERMANENTLY;
   session *s = session_new(connection);
   if (s == NULL) return SQLITE_NOMEM;
   /* Frees the session itself if it fails. */

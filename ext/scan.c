@@ -314,11 +314,17 @@ static operand read_operand(sqlite3_value *value, const char **text, size_t *siz
   }
 }
 
-/* Bytes of a GLOB pattern that stand for themselves. */
+/* Bytes of a GLOB pattern that stand for themselves. The pattern ends at a NUL; and SQLite reads what
+** is not valid UTF-8, and some that is, as U+FFFD, so that it matches other bytes than its own. */
 static size_t literal_size(const char *pattern, size_t size) {
-  size_t i = 0;
-  while (i < size && pattern[i] != '*' && pattern[i] != '?' && pattern[i] != '[') i++;
-  return i;
+  size_t i = 0, ascii = 0;
+  while (i < size && strchr("*?[", pattern[i]) == NULL) i++; /* finds a NUL too */
+  while (ascii < i && (unsigned char)pattern[ascii] < 0x80) ascii++;
+  if (ascii == i) return i;
+  size_t whole = pattern[i - 1] == '/' ? i - 1 : i;
+  bool is_certain = kv_keypath_check(pattern, whole, NULL) == KV_OK &&
+                    memmem(pattern, i, "\xef\xbf", 2) == NULL;
+  return is_certain ? i : ascii;
 }
 
 /* Narrow to what a LIKE pattern can match, whichever way it takes the case of letters: each letter
@@ -327,7 +333,7 @@ static size_t literal_size(const char *pattern, size_t size) {
 static int narrow_by_like(scan *s, const char *pattern, size_t size) {
   size_t literal = 0;
   while (literal < size && pattern[literal] != '%' && pattern[literal] != '_' &&
-         (unsigned char)pattern[literal] < 0x80) {
+         pattern[literal] != '\0' && (unsigned char)pattern[literal] < 0x80) {
     literal++;
   }
   if (literal == 0) return SQLITE_OK;

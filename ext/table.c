@@ -37,6 +37,7 @@ static void table_free(table *t) {
   if (t->link != NULL) session_release(t->session, t->link);
   sqlite3_free(t->schema);
   sqlite3_free(t->name);
+  sqlite3_free(t->base.zErrMsg); /* SQLite does not fetch every method's */
   sqlite3_free(t);
 }
 
@@ -100,11 +101,7 @@ static int table_disconnect(sqlite3_vtab *base) {
 ** another table on the same log that will learn it. */
 static int table_destroy(sqlite3_vtab *base) {
   table *t = (table *)base;
-  if (t->changed && t->link->writers == 1) {
-    return face_fail_text(base, SQLITE_LOCKED,
-                          "'%s' has been written in this transaction; commit it, then drop the table",
-                          t->name);
-  }
+  if (t->changed && t->link->writers == 1) return SQLITE_LOCKED; /* SQLite would drop a message */
   if (t->begun && --t->link->writers == 0) kv_rollback(t->link->db);
   return table_disconnect(base);
 }
@@ -170,7 +167,7 @@ static void join(table *t) {
 
 static void leave(table *t) {
   if (t->begun) t->link->writers--;
-  t->begun = t->changed = false;
+  t->begun = t->changed = t->late = false;
 }
 
 static int table_begin(sqlite3_vtab *base) {
@@ -195,8 +192,26 @@ static int table_begin(sqlite3_vtab *base) {
   return SQLITE_OK;
 }
 
+/* A COMMIT that failed with SQLITE_BUSY leaves the transaction open, ours being in the log already. */
+static int check_commit_tried(table *t) {
+  if (!t->begun || kv_in_transaction(t->link->db)) return SQLITE_OK;
+  return face_fail_text(&t->base, SQLITE_ERROR,
+                        "this transaction's COMMIT has begun and could not be finished; only COMMIT "
+                        "or ROLLBACK can follow");
+}
+
 int table_begin_late(table *t) {
-  return t->begun ? SQLITE_OK : table_begin(&t->base);
+  if (t->begun) return check_commit_tried(t);
+  t->late = true;
+  return table_begin(&t->base);
+}
+
+/* SQLite does not tell a table that was created in this transaction when the savepoint before its
+** creation is rolled back; only it is no longer there. */
+static bool is_creation_undone(const table *t) {
+  return t->late && t->link->writers == 1 &&
+         sqlite3_table_column_metadata(t->session->connection, t->schema, t->name, NULL, NULL, NULL,
+                                       NULL, NULL, NULL) != SQLITE_OK;
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {
@@ -224,6 +239,10 @@ static int table_sync(sqlite3_vtab *base) {
   table *t = (table *)base;
   kv *db = t->link->db;
   if (!kv_in_transaction(db)) return SQLITE_OK;
+  if (is_creation_undone(t)) {
+    kv_rollback(db);
+    return SQLITE_OK;
+  }
   kv_error err;
   unsigned flags = KV_UNDOABLE;
   if (t->in_begin && is_any_file_being_written(t)) flags |= KV_KEEP_TURN;
@@ -262,12 +281,31 @@ static int table_release(sqlite3_vtab *base, int number) {
 }
 
 static int table_rollback_to(sqlite3_vtab *base, int number) {
-  kv_rollback_to(((table *)base)->link->db, number);
-  return SQLITE_OK;
+  table *t = (table *)base;
+  kv_rollback_to(t->link->db, number);
+  return check_commit_tried(t);
 }
 
+#if SQLITE_VERSION_NUMBER >= 3044000
+/* PRAGMA integrity_check and quick_check: what is found wrong is their result, not an error. */
+static int table_integrity(sqlite3_vtab *base, const char *schema, const char *name, int flags,
+                           char **message) {
+  (void)schema, (void)name, (void)flags;
+  kv_error err;
+  int rc = kv_check(((table *)base)->link->db, &err);
+  if (rc != KV_EDAMAGED) return rc == KV_OK ? SQLITE_OK : face_fail(base, &err);
+  *message = sqlite3_mprintf("kvstore: %s", err.text);
+  return *message != NULL ? SQLITE_OK : SQLITE_NOMEM;
+}
+#endif
+
 const sqlite3_module table_module = {
+#if SQLITE_VERSION_NUMBER >= 3044000
+    .iVersion = 4, /* older libraries look no further than they know */
+    .xIntegrity = table_integrity,
+#else
     .iVersion = 2,
+#endif
     .xCreate = table_create,
     .xConnect = table_connect,
     .xBestIndex = plan_best_index,

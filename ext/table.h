@@ -19,6 +19,7 @@ typedef struct table {
   bool in_begin;       /* the transaction was begun inside a BEGIN */
   bool begun;          /* it takes part in the open transaction of its link */
   bool changed;        /* and has changed something in it */
+  bool late;           /* it began without SQLite's xBegin */
 } table;
 
 /* The module, for sqlite3_create_module_v2 with a session as client data. */

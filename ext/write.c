@@ -24,7 +24,7 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
   if (type == SQLITE_NULL) {
     sqlite3_free(base->zErrMsg);
     base->zErrMsg = sqlite3_mprintf("NOT NULL constraint failed: %s.key", t->name);
-    return SQLITE_CONSTRAINT;
+    return SQLITE_CONSTRAINT_NOTNULL;
   }
   if (type == SQLITE_BLOB) {
     return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
@@ -87,7 +87,7 @@ static int check_free(table *t, const row_key *key) {
   if (!taken) return SQLITE_OK;
   sqlite3_free(t->base.zErrMsg);
   t->base.zErrMsg = sqlite3_mprintf("UNIQUE constraint failed: %s.key", t->name);
-  return SQLITE_CONSTRAINT;
+  return SQLITE_CONSTRAINT_PRIMARYKEY;
 }
 
 static int put(table *t, const row_key *key, const kv_value *value) {
@@ -158,7 +158,7 @@ static int update_row(table *t, sqlite3_value **argv) {
 
 /* --- commands ------------------------------------------------------------------------------------ */
 
-#define VALID_COMMANDS "flush, and with a value: synchronous, group_size, group_timeout"
+#define VALID_COMMANDS "flush, integrity-check, and with a value: synchronous, group_size, group_timeout"
 
 static int run_setting(table *t, const char *name, sqlite3_value *value) {
   const char *text = (const char *)sqlite3_value_text(value);
@@ -189,11 +189,16 @@ static int run_command(table *t, sqlite3_value **argv) {
   if (sqlite3_value_type(argv[2 + COLUMN_KEY]) != SQLITE_NULL) {
     return face_fail_text(&t->base, SQLITE_ERROR, "command '%s' does not take a key", name);
   }
-  if (sqlite3_value_type(value) != SQLITE_NULL || sqlite3_stricmp(name, "flush") != 0) {
-    return run_setting(t, name, value);
-  }
+  kv *db = t->link->db;
   kv_error err;
-  return kv_flush(t->link->db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+  if (sqlite3_value_type(value) != SQLITE_NULL) return run_setting(t, name, value);
+  if (sqlite3_stricmp(name, "flush") == 0) {
+    return kv_flush(db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+  }
+  if (sqlite3_stricmp(name, "integrity-check") == 0) {
+    return kv_check(db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+  }
+  return run_setting(t, name, value);
 }
 
 int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {

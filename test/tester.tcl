@@ -9,6 +9,7 @@
 # loaded. Needs Tcl 8.6 with SQLite's binding and nothing else. From the environment:
 #
 #     KVSTORE_LIB   the extension              (kvstore.so at the top of the repository)
+#     KVSTORE_BUILTIN  1: SQLite has the extension, and loading it does nothing   (0)
 #     KVSTORE_BIN   the program                (kvstore beside it)
 #     KVSTORE_TMP   where scratch folders go   (build/test-tmp)
 #     SQLITE3       SQLite's shell             (sqlite3)
@@ -45,6 +46,7 @@ namespace eval tester {
   variable file [file normalize $::argv0]
   variable name [file rootname [file tail $file]]
   variable lib [file normalize [env_or KVSTORE_LIB [file join $root kvstore.so]]]
+  variable builtin [env_or KVSTORE_BUILTIN 0]
   variable bin [file normalize [env_or KVSTORE_BIN [file join $root kvstore]]]
   variable tmp [file normalize [env_or KVSTORE_TMP [file join $root build test-tmp]]]
   variable sqlite3 [env_or SQLITE3 sqlite3]
