@@ -60,14 +60,27 @@ static int register_functions(sqlite3 *connection) {
                                     NULL, NULL, NULL);
 }
 
-/* Loaded a second time, the modules must stay: the connection's tables live in their session. */
-static bool is_loaded(sqlite3 *connection) {
+/* sqlite3_auto_extension, by which a SQLite with the extension inside calls it, takes every other
+** code for an error and calls no further extension. */
+#ifdef SQLITE_CORE
+#define LOADED SQLITE_OK
+#else
+#define LOADED SQLITE_OK_LOAD_PERMANENTLY
+#endif
+
+/* Loaded a second time, the modules must stay: the connection's tables live in their session. This
+** PRAGMA does not read the schema: the database may be locked, or not be one. */
+static int is_loaded(sqlite3 *connection, bool *out) {
   sqlite3_stmt *statement = NULL;
-  static const char sql[] = "SELECT 1 FROM pragma_module_list WHERE name = 'kvstore'";
-  bool loaded = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL) == SQLITE_OK &&
-                sqlite3_step(statement) == SQLITE_ROW;
-  (void)sqlite3_finalize(statement);
-  return loaded;
+  bool loaded = false;
+  int rc = sqlite3_prepare_v2(connection, "PRAGMA module_list", -1, &statement, NULL);
+  while (rc == SQLITE_OK && !loaded && sqlite3_step(statement) == SQLITE_ROW) {
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+    loaded = sqlite3_stricmp(name, "kvstore") == 0;
+  }
+  int end = sqlite3_finalize(statement);
+  *out = loaded;
+  return rc != SQLITE_OK ? rc : end;
 }
 
 __attribute__((visibility("default"))) int sqlite3_kvstore_init(sqlite3 *connection, char **message,
@@ -80,11 +93,17 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
                                sqlite3_libversion());
     return SQLITE_ERROR;
   }
-  if (is_loaded(connection)) return SQLITE_OK_LOAD_PERMANENTLY;
+  bool loaded;
+  int rc = is_loaded(connection, &loaded);
+  if (rc != SQLITE_OK) {
+    *message = sqlite3_mprintf("kvstore: PRAGMA module_list: %s", sqlite3_errmsg(connection));
+    return rc;
+  }
+  if (loaded) return LOADED;
   session *s = session_new(connection);
   if (s == NULL) return SQLITE_NOMEM;
   /* Frees the session itself if it fails. */
-  int rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_free);
+  rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_free);
   if (rc == SQLITE_OK) {
     rc = sqlite3_create_module_v2(connection, "kvstore_tree", &nodes_module, s, NULL);
   }
@@ -95,5 +114,5 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
     rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, NULL, NULL);
   }
   if (rc == SQLITE_OK) rc = register_functions(connection);
-  return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
+  return rc == SQLITE_OK ? LOADED : rc;
 }

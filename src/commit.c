@@ -253,6 +253,7 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
   }
   if (rc == KV_OK) {
     ticket->settings = *settings;
+    if (settings->synchronous != KV_SYNC_OFF) q->promised = true;
     ticket->seq = ++q->handed_seq;
     ticket->handed_ns = os.now_ns();
     ticket->version = tree_edit_seal(q->tree, ticket->seq);
@@ -336,17 +337,16 @@ int commit_failure(commit_queue *q, kv_error *err) {
   return rc;
 }
 
-int commit_queue_close(commit_queue *q, bool sync, kv_error *err) {
+int commit_queue_close(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool running = q->flusher.running;
-  if (q->flusher.deadline_ns != 0) sync = true; /* a NORMAL commit waits for its flush */
   q->flusher.stop = true;
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
   assert(q->first == NULL && !q->flushing);
   bool usable = q->failed == KV_OK;
-  int rc = log_writer_close(&q->log, sync && usable, err);
+  int rc = log_writer_close(&q->log, q->promised && usable, err);
   buf_free(&q->filling);
   pthread_cond_destroy(&q->flusher.wake);
   pthread_cond_destroy(&q->flush_done);

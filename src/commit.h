@@ -75,6 +75,7 @@ typedef struct commit_queue {
   buf filling; /* lines handed over and not yet written */
   uint64_t handed_seq, written_seq, flushing_seq, durable_seq, published_seq;
   bool flushing;
+  bool promised; /* some commit was not of mode OFF, so that closing has to flush */
   pthread_cond_t flush_done; /* for those without a ticket */
   commit_ticket *first, *last; /* those that have not returned */
   int failed;                  /* KV_OK, or why nothing can be committed any more */
@@ -93,8 +94,8 @@ typedef struct commit_queue {
 ** is created. Cannot fail but for KV_ENOMEM. */
 int commit_queue_init(commit_queue *q, tree *t, uint64_t seq);
 
-/* Stop the flush thread and flush what waits (unless sync is false); close the log. */
-int commit_queue_close(commit_queue *q, bool sync, kv_error *err);
+/* Stop the flush thread, flush what waits (if any commit was not of mode OFF), close the log. */
+int commit_queue_close(commit_queue *q, kv_error *err);
 
 /* Hand over the transaction whose WRITE and DELETE lines are in ops and whose edit is open in the
 ** tree: on success the edit is sealed and the ticket in the queue, and commit_wait must follow. On

@@ -3,6 +3,11 @@
 **
 ** The file is taken in stretches: a transaction that verifies, or what lies between one place that
 ** does not verify and the next that does. A stretch knows its status, and its lines get it.
+**
+** Damaged or torn? As recovery judges: a transaction is missing at a place, and if any later one
+** that verifies says that it was durable, it is damaged, else torn. The number that is missing only
+** grows from place to place, so what holds at the first place of all, where recovery would stop,
+** tells for the whole file: if it is torn there, so is everything behind it.
 */
 #include "inspect.h"
 
@@ -27,8 +32,8 @@ struct inspection {
     uint64_t expected_seq;
   } stretch;
   bool original;
-  bool header_told;
-  char header_note[64];
+  bool header_damaged;
+  bool torn; /* recovery would have cut before this place */
   bool looked_ahead;
   uint64_t promised_seq; /* the highest durable-seq of any transaction that verifies */
 };
@@ -62,27 +67,27 @@ static int read_header(inspection *i, kv_error *err) {
   size_t size = lf != NULL ? (size_t)(lf - head) : (size_t)got;
   log_header header;
   uint64_t version = 0;
-  switch (log_parse_header(head, size, &header, &version)) {
-    case KV_OK:
-      memcpy(i->reader.id, header.id, sizeof i->reader.id);
-      i->next_seq = header.base_seq + 1;
-      break;
-    case KV_EVERSION:
-      return kv_error_set(err, KV_EVERSION, "log '%s' has format %" PRIu64 "; this reads format 1",
-                          i->path, version);
-    case KV_EFOREIGN:
-      if (size > 0 && (size < 6 || memcmp(head, "WRITE\t", 6) != 0)) {
-        return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
-      }
-      i->original = true;
-      return KV_OK;
-    default:
-      salvage_id(i, head, size);
-      (void)snprintf(i->header_note, sizeof i->header_note, "the header does not verify");
-      i->next_seq = 0;
+  int rc = log_parse_header(head, size, &header, &version);
+  if (rc == KV_EVERSION) {
+    return kv_error_set(err, rc, "log '%s' has format %" PRIu64 "; this reads format 1", i->path,
+                        version);
   }
-  i->stretch.end = lf != NULL ? size + 1 : i->reader.size;
-  i->stretch.status = INSPECT_HEADER;
+  if (rc == KV_EFOREIGN) {
+    if (size > 0 && (size < 6 || memcmp(head, "WRITE\t", 6) != 0)) {
+      return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
+    }
+    i->original = true;
+  } else if (rc != KV_OK || lf == NULL) {
+    /* Even its end is not to be trusted: it becomes part of the first stretch. */
+    salvage_id(i, head, size);
+    i->header_damaged = true;
+    i->next_seq = 0;
+  } else {
+    memcpy(i->reader.id, header.id, sizeof i->reader.id);
+    i->next_seq = header.base_seq + 1;
+    i->stretch.end = size + 1;
+    i->stretch.status = INSPECT_HEADER;
+  }
   return KV_OK;
 }
 
@@ -119,7 +124,8 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
 /* --- stretches ---------------------------------------------------------------------------------- */
 
 typedef struct ahead {
-  log_transaction first;
+  uint64_t from;
+  log_transaction first; /* the first that starts behind `from` */
   bool found;
   bool all; /* go on to the end for the highest durable-seq */
   uint64_t durable_seq;
@@ -127,75 +133,95 @@ typedef struct ahead {
 
 static bool look(void *context, const log_transaction *t) {
   ahead *a = context;
-  if (!a->found) a->first = *t;
-  a->found = true;
+  if (!a->found && t->offset > a->from) {
+    a->first = *t;
+    a->found = true;
+  }
   if (t->durable_seq > a->durable_seq) a->durable_seq = t->durable_seq;
-  return a->all;
+  return a->all || !a->found;
+}
+
+/* Look behind i->at, the first time to the end of the file. */
+static int look_ahead(inspection *i, ahead *a) {
+  *a = (ahead){.from = i->at, .all = !i->looked_ahead};
+  int rc = log_reader_lookahead(&i->reader, i->at, look, a);
+  if (rc != KV_OK) return rc;
+  if (a->all) i->promised_seq = a->durable_seq;
+  i->looked_ahead = true;
+  return KV_OK;
+}
+
+/* What it means that transaction next_seq is not at i->at. */
+static void judge(inspection *i) {
+  i->stretch.expected_seq = i->next_seq;
+  i->stretch.status = i->promised_seq >= i->next_seq ? INSPECT_DAMAGED : INSPECT_TORN;
+  if (i->stretch.status == INSPECT_TORN) i->torn = true;
 }
 
 /* Nothing verifies at i->at: find where something does again. */
 static int bad_stretch(inspection *i) {
-  ahead a = {.all = !i->looked_ahead};
-  int rc = log_reader_lookahead(&i->reader, i->at, look, &a);
+  ahead a;
+  int rc = look_ahead(i, &a);
   if (rc != KV_OK) return rc;
-  if (a.all) i->promised_seq = a.durable_seq;
-  i->looked_ahead = true;
+  judge(i);
   i->stretch.seq = 0;
-  i->stretch.expected_seq = i->next_seq;
-  i->stretch.status = i->promised_seq >= i->next_seq ? INSPECT_DAMAGED : INSPECT_TORN;
   i->stretch.end = a.found ? a.first.offset : i->reader.size;
   /* What verifies next is as good as in its place if it is later. */
   if (a.found && a.first.seq > i->next_seq) i->next_seq = a.first.seq;
   return KV_OK;
 }
 
+/* What stands at i->at verifies. */
+static int good_stretch(inspection *i, const log_transaction *t) {
+  ahead a;
+  if (i->next_seq == 0) i->next_seq = t->seq; /* the header does not tell */
+  if (t->seq == i->next_seq) {
+    i->stretch.status = INSPECT_OK;
+  } else {
+    int rc = i->looked_ahead ? KV_OK : look_ahead(i, &a);
+    if (rc != KV_OK) return rc;
+    judge(i);
+  }
+  i->stretch.end = t->end_offset;
+  i->stretch.seq = t->seq;
+  if (t->seq >= i->next_seq) i->next_seq = t->seq + 1;
+  return KV_OK;
+}
+
 static int next_stretch(inspection *i) {
   bool zeros = false;
   log_transaction t;
+  if (i->header_damaged && i->at == 0) return bad_stretch(i);
   int rc = log_reader_zeros(&i->reader, i->at, &zeros);
   if (rc != KV_OK) return rc;
   if (i->original || zeros) {
-    i->stretch.status = zeros && i->at < i->reader.size ? INSPECT_ROOM : INSPECT_ORIGINAL;
+    i->stretch.status = zeros ? INSPECT_ROOM : INSPECT_ORIGINAL;
     i->stretch.end = i->reader.size;
     i->stretch.seq = 0;
     return KV_OK;
   }
   rc = log_reader_transaction(&i->reader, i->at, &t);
   if (rc == KV_ETORN) return bad_stretch(i);
-  if (rc != KV_OK) return rc;
-  if (i->next_seq == 0) i->next_seq = t.seq; /* the header does not tell */
-  i->stretch.end = t.end_offset;
-  i->stretch.seq = t.seq;
-  i->stretch.expected_seq = i->next_seq;
-  i->stretch.status = t.seq == i->next_seq ? INSPECT_OK : INSPECT_MISPLACED;
-  if (t.seq == i->next_seq) i->next_seq++;
-  return KV_OK;
+  return rc == KV_OK ? good_stretch(i, &t) : rc;
 }
 
 /* --- lines -------------------------------------------------------------------------------------- */
 
 static void describe_status(const inspection *i, inspect_row *row) {
-  uint64_t expected = i->stretch.expected_seq;
-  if (expected == 0 && row->status == INSPECT_DAMAGED) {
-    (void)snprintf(row->note, sizeof row->note, "nothing verifies without the header's id");
-    return;
-  }
-  switch (row->status) {
-    case INSPECT_DAMAGED:
-      (void)snprintf(row->note, sizeof row->note,
-                     "transaction %" PRIu64 " does not verify, though it was durable", expected);
-      break;
-    case INSPECT_TORN:
-      (void)snprintf(row->note, sizeof row->note, "transaction %" PRIu64 " does not verify",
-                     expected);
-      break;
-    case INSPECT_MISPLACED:
-      (void)snprintf(row->note, sizeof row->note,
-                     "transaction %" PRIu64 " stands where %" PRIu64 " should", i->stretch.seq,
-                     expected);
-      break;
-    case INSPECT_HEADER: memcpy(row->note, i->header_note, sizeof i->header_note); break;
-    default: break;
+  uint64_t expected = i->stretch.expected_seq, seq = i->stretch.seq;
+  bool damaged = row->status == INSPECT_DAMAGED;
+  if (!damaged && row->status != INSPECT_TORN) return;
+  if (i->header_damaged && row->offset == 0) {
+    (void)snprintf(row->note, sizeof row->note, "the header does not verify");
+  } else if (expected == 0) {
+    (void)snprintf(row->note, sizeof row->note, "does not verify with what is left of the header");
+  } else if (seq != 0) {
+    (void)snprintf(row->note, sizeof row->note,
+                   "transaction %" PRIu64 " stands where %" PRIu64 " should%s", seq, expected,
+                   damaged ? ", which was durable" : "");
+  } else {
+    (void)snprintf(row->note, sizeof row->note, "transaction %" PRIu64 " does not verify%s",
+                   expected, damaged ? ", though it was durable" : "");
   }
 }
 
@@ -233,18 +259,33 @@ static void take_original(inspect_row *row, const char *line, size_t size) {
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
   log_record record;
   kv_error why;
-  if (row->status == INSPECT_HEADER) {
+  if (row->status == INSPECT_HEADER || (i->header_damaged && row->offset == 0)) {
     row->op = "KVSTORE";
   } else if (row->status == INSPECT_ORIGINAL) {
     take_original(row, line, size);
   } else if (log_parse_record(line, size, &record, &why) == KV_OK) {
     take_record(row, &record);
   } else {
+    /* Recovery takes no transaction with such a line, whatever its checksum. */
+    if (row->status == INSPECT_OK) row->status = i->torn ? INSPECT_TORN : INSPECT_DAMAGED;
     size_t used = strlen(row->note);
     (void)snprintf(row->note + used, sizeof row->note - used, "%s%.150s", used > 0 ? "; " : "",
                    why.text);
   }
   if (row->seq == 0) row->seq = i->stretch.seq;
+}
+
+/* Where the file's last line has no end, zeros behind it are room and not part of it. */
+static size_t without_zeros(const char *line, size_t size) {
+  while (size > 0 && line[size - 1] == '\0') size--;
+  return size;
+}
+
+static int take_room(const inspection *i, inspect_row *row) {
+  row->status = INSPECT_ROOM;
+  row->size = i->stretch.end - i->at;
+  (void)snprintf(row->note, sizeof row->note, "%" PRIu64 " bytes of room ahead", row->size);
+  return KV_OK;
 }
 
 static int read_row(inspection *i, inspect_row *row) {
@@ -253,12 +294,8 @@ static int read_row(inspection *i, inspect_row *row) {
   bool ended;
   row->offset = i->at;
   row->status = i->stretch.status;
+  if (row->status == INSPECT_ROOM) return take_room(i, row);
   describe_status(i, row);
-  if (row->status == INSPECT_ROOM) {
-    row->size = i->stretch.end - i->at;
-    (void)snprintf(row->note, sizeof row->note, "%" PRIu64 " bytes of room ahead", row->size);
-    return KV_OK;
-  }
   int rc = log_reader_line(&i->reader, i->at, &line, &size, &ended);
   if (rc != KV_OK) return rc;
   row->size = size + ended;
@@ -266,6 +303,11 @@ static int read_row(inspection *i, inspect_row *row) {
     /* The next transaction begins inside this line. */
     row->size = i->stretch.end - i->at;
     size = (size_t)row->size;
+  } else if (!ended && !i->original) {
+    size_t used = without_zeros(line, size);
+    if (used == 0) return take_room(i, row);
+    row->size = size = used;
+    i->stretch.end = i->at + size;
   }
   take_line(i, row, line, size);
   return KV_OK;
@@ -285,6 +327,6 @@ int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
     return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
   }
   i->at += row->size;
-  *more = true;
+  *more = row->size > 0; /* else the file has become shorter */
   return KV_OK;
 }

@@ -3,7 +3,13 @@
 **
 ** Recovery (recover.h) decides whether a log can be used; inspection shows what is in it. Every
 ** line is told with what is known of it: that its transaction verifies and is the next, or why not.
-** Where nothing verifies, inspection goes on at the next place that does.
+** Where nothing verifies, inspection goes on at the next place that does; so a transaction that is
+** whole is OK behind a damaged one too. Its place counts from what came before it: where another
+** transaction stands than the next, that one is told as torn or damaged, and those that follow it
+** are in place again.
+**
+** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If none is
+** and any is torn, opening cuts the log off there.
 **
 ** Threads: one at a time.
 */
@@ -21,9 +27,8 @@ typedef enum inspect_status {
   INSPECT_HEADER,   /* the header line */
   INSPECT_ORIGINAL, /* a line of a log without a header */
   INSPECT_ROOM,     /* zeros to the end: room ahead */
-  INSPECT_TORN,     /* does not verify, and nobody says that it was durable */
-  INSPECT_DAMAGED,  /* does not verify, and a later transaction says that it was durable */
-  INSPECT_MISPLACED /* verifies, but its number is not the next */
+  INSPECT_TORN,     /* the next transaction is not here, and nobody says that it was durable */
+  INSPECT_DAMAGED   /* nor is it, and a later one says that it was durable; or a damaged header */
 } inspect_status;
 
 /* A line. Pointers live until the next call. */

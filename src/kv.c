@@ -81,10 +81,9 @@ int kv_close(kv *db, kv_error *err) {
   if (db == NULL) return KV_OK;
   store *s = db->txn.store;
   bool forked = store_check_fork(s, NULL) != KV_OK;
-  bool sync = db->txn.settings.synchronous != KV_SYNC_OFF;
   if (!forked) txn_free(&db->txn);
   os.free(db);
-  return store_release(s, sync, err);
+  return store_release(s, err);
 }
 
 bool kv_same_store(const kv *a, const kv *b) {

@@ -18,6 +18,7 @@
 int log_error(kv_error *err, const char *call, const char *path) {
   int reason = errno;
   int code = reason == ENOSPC || reason == EDQUOT || reason == EFBIG ? KV_EFULL : KV_EIO;
+  if (reason == ENOMEM) code = KV_ENOMEM;
   return kv_error_set(err, code, "%s of '%s' failed: %s", call, path, strerror(reason));
 }
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,14 +134,18 @@ char *os_folder_of(const char *path) {
   return folder;
 }
 
+/* Without an allocation: after a rename there is no way back. */
 int os_sync_folder(const char *path) {
-  char *folder = os_folder_of(path);
-  if (folder == NULL) {
-    errno = ENOMEM;
+  char folder[PATH_MAX];
+  const char *slash = strrchr(path, '/');
+  size_t size = slash == NULL ? 0 : (size_t)(slash - path);
+  if (size >= sizeof folder) {
+    errno = ENAMETOOLONG;
     return -1;
   }
-  int fd = os.open(folder, O_RDONLY | O_DIRECTORY, 0);
-  os.free(folder);
+  memcpy(folder, path, size);
+  folder[size] = '\0';
+  int fd = os.open(slash == NULL ? "." : size == 0 ? "/" : folder, O_RDONLY | O_DIRECTORY, 0);
   if (fd < 0) return -1;
   int rc = os_sync_file(fd);
   int saved = errno;

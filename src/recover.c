@@ -170,6 +170,22 @@ static bool original_parse(const char *line, size_t size, log_record *out, kv_er
   return keypath_check(out->key, out->key_size, why) == KV_OK;
 }
 
+static int foreign(replay *p, uint64_t line, uint64_t offset, const char *why) {
+  return kv_error_set(p->err, KV_EFOREIGN,
+                      "'%s' is not a kvstore log, and was left as it is: line %" PRIu64
+                      " (byte %" PRIu64 "): %s",
+                      p->path, line, offset,
+                      why != NULL ? why : "it is not 'WRITE', a keypath and a value");
+}
+
+/* Whether a file may be an original log, by its first bytes: so that a large file of another kind
+** is not searched for the end of its first line. */
+static bool is_original_start(const char *head, size_t size) {
+  static const char start[] = "WRITE\t";
+  size_t compare = size < sizeof start - 1 ? size : sizeof start - 1;
+  return size == 0 || head[0] == '\n' || memcmp(head, start, compare) == 0;
+}
+
 /* Call `each` for every line of an original log; KV_EFOREIGN if one is none. */
 static int original_lines(replay *p, int (*each)(void *context, const log_record *record),
                           void *context) {
@@ -186,10 +202,7 @@ static int original_lines(replay *p, int (*each)(void *context, const log_record
       log_record record;
       kv_error why;
       if (!original_parse(line, size, &record, &why)) {
-        return kv_error_set(p->err, KV_EFOREIGN,
-                            "'%s' is not a kvstore log, and was left as it is: line %" PRIu64
-                            " (byte %" PRIu64 "): %s",
-                            p->path, number, offset, why.text);
+        return foreign(p, number, offset, why.text);
       }
       rc = each(context, &record);
       if (rc != KV_OK) return rc;
@@ -223,7 +236,7 @@ static int replay_file(replay *p) {
   if (got < 0) return KV_EIO;
   static const char magic[] = "KVSTORE\t";
   if ((size_t)got < sizeof magic - 1 || memcmp(head, magic, sizeof magic - 1) != 0) {
-    return replay_original(p);
+    return is_original_start(head, (size_t)got) ? replay_original(p) : foreign(p, 1, 0, NULL);
   }
   int rc = log_reader_line(&p->reader, 0, &line, &size, &ended);
   if (rc != KV_OK) return rc;

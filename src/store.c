@@ -291,14 +291,14 @@ int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out
   }
   pthread_mutex_unlock(&s->opening);
   if (rc != KV_OK) {
-    (void)store_release(s, false, NULL);
+    (void)store_release(s, NULL);
     return rc;
   }
   *out = s;
   return KV_OK;
 }
 
-int store_release(store *s, bool sync, kv_error *err) {
+int store_release(store *s, kv_error *err) {
   if (store_check_fork(s, NULL) != KV_OK) return KV_OK;
   /* The list stays locked until the file is closed: whoever opens the same log next must not find
   ** it in use by ourselves. */
@@ -312,7 +312,7 @@ int store_release(store *s, bool sync, kv_error *err) {
   *at = s->next;
   int rc = KV_OK;
   if (s->open) {
-    rc = commit_queue_close(&s->queue, sync, err);
+    rc = commit_queue_close(&s->queue, err);
     if (s->original_fd >= 0) os.close(s->original_fd);
     tree_destroy(&s->tree);
   }

@@ -61,9 +61,9 @@ typedef struct store {
 int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
                   kv_error *err);
 
-/* Give a store back. The last one flushes if sync is asked for and closes it; a failure of that is
+/* Give a store back. The last one flushes and closes it; a failure of that is
 ** reported, the store is gone all the same. In a forked child: nothing happens. */
-int store_release(store *s, bool sync, kv_error *err);
+int store_release(store *s, kv_error *err);
 
 /* Call visit(context, store) for every open store of the process, the list being locked, until it
 ** returns something else than KV_OK; return that. */

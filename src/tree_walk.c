@@ -39,12 +39,12 @@ static bool find_on_edge(tree_walk *w, size_t from) {
   const char *bytes = w->label->bytes;
   bool is_leaf = ref_is_leaf(w->ref);
   size_t end = is_leaf ? leaf_key_size(w->label) : inner_offset(ref_inner(w->ref));
+  assert(from <= end);
   const char *slash = from < end ? memchr(bytes + from, '/', end - from) : NULL;
   if (slash != NULL) {
     stand(w, (size_t)(slash - bytes), NULL, w->ref);
     return true;
   }
-  if (from > end) return false;
   if (is_leaf) {
     stand(w, end, w->label, 0);
     return true;
