@@ -22,6 +22,8 @@ LIB_DIR = $(DESTDIR)$(PREFIX)/lib/sqlite3
 SAN ?=
 ifeq ($(SAN),)
   B := build/release
+  # Asserts are for what cannot happen; the sanitizers' builds, which the tests run too, have them.
+  VARIANT_FLAGS := -DNDEBUG
   # A call to a function that nothing defines should fail here, not in the user's .load.
   SO_FLAGS := -Wl,--no-undefined
 else ifeq ($(SAN),address)
@@ -56,7 +58,7 @@ ifneq ($(CI)$(filter 1,$(WERROR)),)
 endif
 
 # _GNU_SOURCE is defined empty, so that a file which defines it too does not redefine it.
-COMPILE = $(CC) -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(SAN_FLAGS) \
+COMPILE = $(CC) -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(SAN_FLAGS) $(VARIANT_FLAGS) \
           -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS) $(CFLAGS)
 LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
@@ -78,8 +80,8 @@ C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test demo bench format format-check lint install clean \
-        help setup FORCE
+.PHONY: all loadable program static unit test test-matrix demo bench format format-check lint \
+        install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -96,6 +98,10 @@ unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test
 test: all unit | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
+
+test-matrix: program | setup ## The same in several releases of SQLite, which npm fetches.
+	$(Q)set -f; CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDLIBS='$(LDLIBS)' \
+	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/matrix.sh $(TESTS)
 
 demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh

@@ -50,7 +50,15 @@ void face_result(sqlite3_context *context, const kv_value *value, const char *ho
   }
 }
 
-void face_value(sqlite3_value *from, kv_value *out) {
+int face_text(sqlite3_value *from, const char **text, size_t *size) {
+  *size = 0;
+  *text = (const char *)sqlite3_value_text(from);
+  if (*text == NULL) return sqlite3_value_type(from) == SQLITE_NULL ? SQLITE_OK : SQLITE_NOMEM;
+  *size = (size_t)sqlite3_value_bytes(from);
+  return SQLITE_OK;
+}
+
+int face_value(sqlite3_value *from, kv_value *out) {
   *out = (kv_value){.type = KV_NULL};
   switch (sqlite3_value_type(from)) {
     case SQLITE_INTEGER:
@@ -63,14 +71,15 @@ void face_value(sqlite3_value *from, kv_value *out) {
       break;
     case SQLITE_TEXT:
       out->type = KV_TEXT;
-      out->data = (const char *)sqlite3_value_text(from);
-      out->size = (size_t)sqlite3_value_bytes(from);
-      break;
+      return face_text(from, &out->data, &out->size);
     case SQLITE_BLOB:
       out->type = KV_BLOB;
       out->data = sqlite3_value_blob(from);
       out->size = (size_t)sqlite3_value_bytes(from);
+      /* An empty one has no address, nor has a zeroblob that could not be written out. */
+      if (out->data == NULL && out->size > 0) return SQLITE_NOMEM;
       break;
     default: break;
   }
+  return SQLITE_OK;
 }

@@ -56,7 +56,9 @@ int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...);
 ** or NULL to copy. */
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold);
 
-/* Read a value as SQLite has it; its bytes live as long as the sqlite3_value is unchanged. */
-void face_value(sqlite3_value *from, kv_value *out);
+/* Read a value as SQLite has it, or as UTF-8 (*text is NULL if it is NULL); the bytes live as long as
+** the sqlite3_value is unchanged. SQLITE_OK or SQLITE_NOMEM: a text may have to be converted. */
+int face_value(sqlite3_value *from, kv_value *out);
+int face_text(sqlite3_value *from, const char **text, size_t *size);
 
 #endif

@@ -102,9 +102,11 @@ static int lines_filter(sqlite3_vtab_cursor *base, int plan, const char *words, 
   inspect_close(c->log);
   c->log = NULL;
   c->more = false;
-  const char *file = (const char *)sqlite3_value_text(argv[0]);
-  if (file == NULL) return SQLITE_OK;
-  int rc = inspect_open(file, &c->log, &err);
+  const char *file;
+  size_t size;
+  int rc = face_text(argv[0], &file, &size);
+  if (rc != SQLITE_OK || file == NULL) return rc;
+  rc = inspect_open(file, &c->log, &err);
   return rc == KV_OK ? lines_next(base) : face_fail(base->pVtab, &err);
 }
 

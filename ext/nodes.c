@@ -137,7 +137,9 @@ static table *find_by_name(session *s, const char *schema, const char *name) {
 }
 
 static int find_table(nodes_table *t, sqlite3_value *value, table **out) {
-  const char *text = (const char *)sqlite3_value_text(value);
+  const char *text;
+  size_t size;
+  if (face_text(value, &text, &size) != SQLITE_OK) return SQLITE_NOMEM;
   if (text == NULL) {
     return face_fail_text(&t->base, SQLITE_ERROR, "kvstore_tree: the table's name is NULL");
   }
@@ -200,11 +202,8 @@ static int nodes_filter(sqlite3_vtab_cursor *base, int plan, const char *words, 
   size_t root_size = 0, depth_max = KV_KEYPATH_SIZE_MAX;
   kv_error err;
   if (plan & WALK_ROOT) {
-    sqlite3_value *value = *argv++;
-    if (sqlite3_value_type(value) == SQLITE_NULL) return SQLITE_OK;
-    root = (const char *)sqlite3_value_text(value);
-    root_size = (size_t)sqlite3_value_bytes(value);
-    if (root == NULL) return SQLITE_NOMEM;
+    rc = face_text(*argv++, &root, &root_size);
+    if (rc != SQLITE_OK || root == NULL) return rc;
     if (root_size > 0 && kv_keypath_check(root, root_size, &err) != KV_OK) {
       return face_fail_text(vtab, SQLITE_ERROR, "root: %s", err.text);
     }

@@ -91,6 +91,8 @@ static int compare_keys(const void *a, const void *b) {
 /* Add up what the values of an IN need; *text: all of them can only equal keys that they spell. */
 static int measure_list(sqlite3_value *in, size_t *count, size_t *size, bool *text) {
   sqlite3_value *value;
+  const char *bytes;
+  size_t bytes_size;
   int rc;
   *count = *size = 0;
   *text = true;
@@ -99,8 +101,9 @@ static int measure_list(sqlite3_value *in, size_t *count, size_t *size, bool *te
     int type = sqlite3_value_type(value);
     if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) *text = false;
     if (type != SQLITE_TEXT) continue; /* NULLs and blobs equal no key */
+    if (face_text(value, &bytes, &bytes_size) != SQLITE_OK) return SQLITE_NOMEM;
     ++*count;
-    *size += (size_t)sqlite3_value_bytes(value);
+    *size += bytes_size;
   }
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
@@ -112,8 +115,10 @@ static int fill_list(scan *s, sqlite3_value *in) {
   for (rc = sqlite3_vtab_in_first(in, &value); rc == SQLITE_OK && value != NULL;
        rc = sqlite3_vtab_in_next(in, &value)) {
     if (sqlite3_value_type(value) != SQLITE_TEXT) continue;
-    list_key key = {.bytes = to, .size = (size_t)sqlite3_value_bytes(value)};
-    if (key.size > 0) memcpy(to, sqlite3_value_text(value), key.size);
+    const char *bytes;
+    list_key key = {.bytes = to};
+    if (face_text(value, &bytes, &key.size) != SQLITE_OK) return SQLITE_NOMEM;
+    memcpy(to, bytes, key.size);
     to += key.size;
     s->list_keys[s->list_count++] = key;
   }
@@ -300,14 +305,18 @@ static int pass_over_rows(scan *s, sqlite3_int64 rows) {
 
 /* What a right-hand side means for a comparison with a text: a bound, nothing at all (a number may
 ** be compared as a number, SQLite has to see every row), or that no row can match. */
-typedef enum operand { OPERAND_TEXT, OPERAND_ANY, OPERAND_NONE, OPERAND_BLOB } operand;
+typedef enum operand {
+  OPERAND_TEXT,
+  OPERAND_ANY,
+  OPERAND_NONE,
+  OPERAND_BLOB,
+  OPERAND_NO_MEMORY
+} operand;
 
 static operand read_operand(sqlite3_value *value, const char **text, size_t *size) {
   switch (sqlite3_value_type(value)) {
     case SQLITE_TEXT:
-      *text = (const char *)sqlite3_value_text(value);
-      *size = (size_t)sqlite3_value_bytes(value);
-      return OPERAND_TEXT;
+      return face_text(value, text, size) == SQLITE_OK ? OPERAND_TEXT : OPERAND_NO_MEMORY;
     case SQLITE_NULL: return OPERAND_NONE;
     case SQLITE_BLOB: return OPERAND_BLOB;
     default: return OPERAND_ANY;
@@ -375,6 +384,7 @@ static int narrow(scan *s, int bit, int plan, sqlite3_value *value) {
   switch (read_operand(value, &text, &size)) {
     case OPERAND_TEXT: return narrow_by_text(s, bit, plan, text, size);
     case OPERAND_NONE: s->range.empty = true; return SQLITE_OK;
+    case OPERAND_NO_MEMORY: return SQLITE_NOMEM;
     case OPERAND_BLOB:
       if (bit & (PLAN_EQUAL | PLAN_LOW | PLAN_PARENT)) s->range.empty = true;
       return SQLITE_OK;

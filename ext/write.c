@@ -29,36 +29,38 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
   if (type == SQLITE_BLOB) {
     return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
   }
-  out->bytes = (const char *)sqlite3_value_text(value);
-  out->size = (size_t)sqlite3_value_bytes(value);
-  if (out->bytes == NULL) return SQLITE_NOMEM;
+  if (face_text(value, &out->bytes, &out->size) != SQLITE_OK) return SQLITE_NOMEM;
   kv_error err;
   return kv_keypath_check(out->bytes, out->size, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }
 
-/* Whether a computed column's new value is the one that follows from the row's key. An UPDATE ...
-** FROM passes every column, and does not say which of them it leaves alone. */
-static bool is_unchanged(sqlite3_value *value, int column, sqlite3_value *old) {
-  const char *key = (const char *)sqlite3_value_text(old);
-  size_t size = (size_t)sqlite3_value_bytes(old), name = size;
-  if (key == NULL) return false;
+/* Whether a computed column's new value is the one that follows from the row's key: SQLITE_OK,
+** SQLITE_MISMATCH, SQLITE_NOMEM. An UPDATE ... FROM passes every column, and does not say which of
+** them it leaves alone. */
+static int check_unchanged(sqlite3_value *value, int column, sqlite3_value *old) {
+  const char *key, *text;
+  size_t size, text_size, skip = 0;
+  if (face_text(old, &key, &size) != SQLITE_OK) return SQLITE_NOMEM;
   if (column == COLUMN_DEPTH) {
     sqlite3_int64 depth = 1;
     for (size_t i = 0; i < size; i++) depth += key[i] == '/';
-    return sqlite3_value_type(value) == SQLITE_INTEGER && sqlite3_value_int64(value) == depth;
+    bool same = sqlite3_value_type(value) == SQLITE_INTEGER && sqlite3_value_int64(value) == depth;
+    return same ? SQLITE_OK : SQLITE_MISMATCH;
   }
-  if (column == COLUMN_ROOT && sqlite3_value_type(value) == SQLITE_NULL) return true;
-  const char *text = (const char *)sqlite3_value_text(value);
-  size_t text_size = (size_t)sqlite3_value_bytes(value);
-  if (text == NULL) return false;
+  if (face_text(value, &text, &text_size) != SQLITE_OK) return SQLITE_NOMEM;
+  if (text == NULL) return column == COLUMN_ROOT ? SQLITE_OK : SQLITE_MISMATCH;
+  size_t name = size;
   while (name > 0 && key[name - 1] != '/') name--;
-  switch (column) {
-    case COLUMN_ROOT: /* the row was found below it */
-      return text_size <= size && memcmp(text, key, text_size) == 0;
-    case COLUMN_PARENT:
-      return text_size == (name > 0 ? name - 1 : 0) && memcmp(text, key, text_size) == 0;
-    default: return text_size == size - name && memcmp(text, key + name, text_size) == 0;
+  if (column == COLUMN_ROOT) { /* the row was found below it */
+    size = text_size <= size ? text_size : SIZE_MAX;
+  } else if (column == COLUMN_PARENT) {
+    size = name > 0 ? name - 1 : 0;
+  } else {
+    skip = name;
+    size -= name;
   }
+  bool same = text_size == size && memcmp(text, key + skip, size) == 0;
+  return same ? SQLITE_OK : SQLITE_MISMATCH;
 }
 
 /* Nobody can set what is computed from the key. An INSERT has NULL for the columns that it does not
@@ -68,9 +70,10 @@ static int check_computed(sqlite3_vtab *base, sqlite3_value **argv, bool insert)
   for (int column = COLUMN_ROOT; column <= COLUMN_DEPTH; column++) {
     sqlite3_value *value = argv[2 + column];
     if (sqlite3_value_nochange(value)) continue;
-    if (insert ? sqlite3_value_type(value) == SQLITE_NULL : is_unchanged(value, column, argv[0])) {
-      continue;
-    }
+    int rc = insert ? (sqlite3_value_type(value) == SQLITE_NULL ? SQLITE_OK : SQLITE_MISMATCH)
+                    : check_unchanged(value, column, argv[0]);
+    if (rc == SQLITE_OK) continue;
+    if (rc == SQLITE_NOMEM) return rc;
     return face_fail_text(base, SQLITE_ERROR, "column %s follows from key and cannot be set",
                           names[column - COLUMN_ROOT]);
   }
@@ -111,32 +114,24 @@ static int insert_row(table *t, sqlite3_value **argv) {
   kv_value value;
   int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
   if (rc == SQLITE_OK) rc = check_free(t, &key);
-  if (rc != SQLITE_OK) return rc;
-  face_value(argv[2 + COLUMN_VALUE], &value);
-  return put(t, &key, &value);
-}
-
-static bool is_same_key(sqlite3_value *old, const row_key *key) {
-  return (size_t)sqlite3_value_bytes(old) == key->size &&
-         memcmp(sqlite3_value_text(old), key->bytes, key->size) == 0;
+  if (rc == SQLITE_OK) rc = face_value(argv[2 + COLUMN_VALUE], &value);
+  return rc == SQLITE_OK ? put(t, &key, &value) : rc;
 }
 
 /* Move a row to another key; its value stays where the statement does not touch it. */
-static int move_row(table *t, sqlite3_value **argv, const row_key *key) {
+static int move_row(table *t, sqlite3_value **argv, const row_key *old, const row_key *key) {
   int rc = check_free(t, key);
   if (rc != SQLITE_OK) return rc;
   if (!sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) {
     kv_value value;
-    face_value(argv[2 + COLUMN_VALUE], &value);
-    rc = delete_row(t, argv[0]);
+    rc = face_value(argv[2 + COLUMN_VALUE], &value);
+    if (rc == SQLITE_OK) rc = delete_row(t, argv[0]);
     return rc == SQLITE_OK ? put(t, key, &value) : rc;
   }
-  row_key old = {.bytes = (const char *)sqlite3_value_text(argv[0]),
-                 .size = (size_t)sqlite3_value_bytes(argv[0])};
   kv_cursor *cursor;
   kv_error err;
   if (kv_cursor_open(t->link->db, &cursor, &err) != KV_OK) return face_fail(&t->base, &err);
-  kv_cursor_find(cursor, old.bytes, old.size);
+  kv_cursor_find(cursor, old->bytes, old->size);
   kv_value value = {.type = KV_NULL};
   if (kv_cursor_valid(cursor)) kv_cursor_value(cursor, &value);
   rc = delete_row(t, argv[0]);
@@ -146,14 +141,16 @@ static int move_row(table *t, sqlite3_value **argv, const row_key *key) {
 }
 
 static int update_row(table *t, sqlite3_value **argv) {
-  row_key key;
+  row_key old, key;
   int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
+  if (rc == SQLITE_OK) rc = face_text(argv[0], &old.bytes, &old.size);
   if (rc != SQLITE_OK) return rc;
-  if (!is_same_key(argv[0], &key)) return move_row(t, argv, &key);
+  bool same = old.size == key.size && memcmp(old.bytes, key.bytes, key.size) == 0;
+  if (!same) return move_row(t, argv, &old, &key);
   if (sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) return SQLITE_OK;
   kv_value value;
-  face_value(argv[2 + COLUMN_VALUE], &value);
-  return put(t, &key, &value);
+  rc = face_value(argv[2 + COLUMN_VALUE], &value);
+  return rc == SQLITE_OK ? put(t, &key, &value) : rc;
 }
 
 /* --- commands ------------------------------------------------------------------------------------ */
@@ -161,7 +158,9 @@ static int update_row(table *t, sqlite3_value **argv) {
 #define VALID_COMMANDS "flush, integrity-check, and with a value: synchronous, group_size, group_timeout"
 
 static int run_setting(table *t, const char *name, sqlite3_value *value) {
-  const char *text = (const char *)sqlite3_value_text(value);
+  const char *text;
+  size_t size;
+  if (face_text(value, &text, &size) != SQLITE_OK) return SQLITE_NOMEM;
   if (text == NULL) {
     return face_fail_text(&t->base, SQLITE_ERROR,
                           "unknown command '%s', or its value is missing; valid are " VALID_COMMANDS,
