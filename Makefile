@@ -24,8 +24,10 @@ ifeq ($(SAN),)
   B := build/release
   # Asserts are for what cannot happen; the sanitizers' builds, which the tests run too, have them.
   VARIANT_FLAGS := -DNDEBUG
-  # A call to a function that nothing defines should fail here, not in the user's .load.
-  SO_FLAGS := -Wl,--no-undefined
+  # A call to a function that nothing defines should fail here, not in the user's .load. What is
+  # loaded stays to the end of the process, even if SQLite unloads it after a load that failed; in the
+  # sanitizers' builds also so that a report can name its functions.
+  SO_FLAGS := -Wl,--no-undefined,-z,nodelete
 else ifeq ($(SAN),address)
   B := build/asan
   SAN_FLAGS := -fsanitize=address,undefined
@@ -40,7 +42,6 @@ else
 endif
 ifneq ($(SAN),)
   SAN_FLAGS += -fno-sanitize-recover=all -fno-omit-frame-pointer
-  # Stays loaded to the end of the process, so that a report can name its functions.
   SO_FLAGS := -Wl,-z,nodelete
 endif
 
@@ -75,6 +76,9 @@ BENCH  := $(wildcard bench/*.c)
 objects    = $(patsubst %.c,$(B)/%.o,$(1))
 OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(BENCH))
 UNIT_BINS := $(UNITS:%.c=$(B)/%)
+# Those that go through SQL have the extension and SQLite linked in, so that they reach its insides.
+SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
+CORE      := $(FACE:%.c=$(B)/core/%.o)
 BENCH_BINS := $(BENCH:%.c=$(B)/%)
 C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d)/*.h))
 
@@ -167,7 +171,11 @@ $(STATIC): $(call objects,$(ENGINE)) $(B)/sources
 	@echo '  AR   $@'
 	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
 
-$(UNIT_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
+$(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LDLIBS)
+
+$(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
@@ -181,6 +189,11 @@ $(OBJECTS): $(B)/%.o: %.c $(B)/flags | setup
 	@echo '  CC   $<'
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
+$(CORE): $(B)/core/%.o: %.c $(B)/flags | setup
+	@mkdir -p $(@D)
+	@echo '  CC   $< (core)'
+	$(Q)$(COMPILE) -DSQLITE_CORE -MMD -MP -c -o $@ $<
+
 # Two files that change only when their text does: other flags recompile, other sources relink.
 $(B)/flags: export TEXT = $(COMPILE)
 $(B)/sources: export TEXT = $(LINK) $(SO_FLAGS) $(LDLIBS) $(ENGINE) $(FACE) $(CLI)
@@ -188,4 +201,4 @@ $(B)/flags $(B)/sources: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$$TEXT" | cmp -s - $@ || printf '%s\n' "$$TEXT" > $@
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(CORE:.o=.d)

@@ -103,7 +103,7 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
   session *s = session_new(connection);
   if (s == NULL) return SQLITE_NOMEM;
   /* Frees the session itself if it fails. */
-  rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_free);
+  rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_drop);
   if (rc == SQLITE_OK) {
     rc = sqlite3_create_module_v2(connection, "kvstore_tree", &nodes_module, s, NULL);
   }

@@ -51,11 +51,13 @@ static int nodes_connect(sqlite3 *connection, void *context, int argc, const cha
   nodes_table *t = sqlite3_malloc64(sizeof *t);
   if (t == NULL) return SQLITE_NOMEM;
   *t = (nodes_table){.session = context};
+  session_hold(t->session);
   *out = &t->base;
   return SQLITE_OK;
 }
 
 static int nodes_disconnect(sqlite3_vtab *base) {
+  session_drop(((nodes_table *)base)->session);
   sqlite3_free(base);
   return SQLITE_OK;
 }
@@ -109,15 +111,18 @@ static int nodes_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
 
 /* --- the table that is meant -------------------------------------------------------------------- */
 
-/* SQLite connects a table when a statement first mentions it, and ours may be the first. */
-static void connect_by_name(sqlite3 *connection, const char *schema, const char *name) {
+/* SQLite connects a table when a statement first mentions it, and ours may be the first. SQLITE_NOMEM;
+** whether there is such a table shows afterwards. */
+static int connect_by_name(sqlite3 *connection, const char *schema, const char *name) {
   char *sql = schema != NULL
                   ? sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\" LIMIT 0", schema, name)
                   : sqlite3_mprintf("SELECT 1 FROM \"%w\" LIMIT 0", name);
   sqlite3_stmt *statement = NULL;
-  if (sql != NULL) (void)sqlite3_prepare_v2(connection, sql, -1, &statement, NULL);
+  int rc = SQLITE_NOMEM;
+  if (sql != NULL) rc = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL);
   (void)sqlite3_finalize(statement);
   sqlite3_free(sql);
+  return rc == SQLITE_NOMEM ? rc : SQLITE_OK;
 }
 
 /* As SQLite resolves names: temp before main before what is attached. */
@@ -145,14 +150,16 @@ static int find_table(nodes_table *t, sqlite3_value *value, table **out) {
   }
   session *s = t->session;
   const char *dot = strchr(text, '.');
-  connect_by_name(s->connection, NULL, text);
+  int rc = connect_by_name(s->connection, NULL, text);
+  if (rc != SQLITE_OK) return rc;
   *out = find_by_name(s, NULL, text);
   if (*out == NULL && dot != NULL) {
     char *schema = sqlite3_mprintf("%.*s", (int)(dot - text), text);
     if (schema == NULL) return SQLITE_NOMEM;
-    connect_by_name(s->connection, schema, dot + 1);
-    *out = find_by_name(s, schema, dot + 1);
+    rc = connect_by_name(s->connection, schema, dot + 1);
+    if (rc == SQLITE_OK) *out = find_by_name(s, schema, dot + 1);
     sqlite3_free(schema);
+    if (rc != SQLITE_OK) return rc;
   }
   if (*out != NULL) return SQLITE_OK;
   return face_fail_text(&t->base, SQLITE_ERROR, "kvstore_tree: there is no kvstore table '%s'", text);

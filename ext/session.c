@@ -5,7 +5,7 @@
 
 session *session_new(sqlite3 *connection) {
   session *s = sqlite3_malloc64(sizeof *s);
-  if (s != NULL) *s = (session){.connection = connection};
+  if (s != NULL) *s = (session){.connection = connection, .holders = 1};
   return s;
 }
 
@@ -27,8 +27,13 @@ static void path_free(session_path *path) {
   sqlite3_free(path);
 }
 
-void session_free(void *context) {
+void session_hold(session *s) {
+  s->holders++;
+}
+
+void session_drop(void *context) {
   session *s = context;
+  if (--s->holders > 0) return;
   while (s->links != NULL) {
     session_link *link = s->links;
     s->links = link->next;

@@ -36,13 +36,17 @@ typedef struct session_path {
 
 typedef struct session {
   sqlite3 *connection;
+  unsigned holders;
   session_link *links;
   session_path *paths;
   struct table *tables; /* the connected ones; table.c keeps the list */
 } session;
 
+/* A session with one holder, the module; every table of it is another, since before SQLite 3.41 a
+** module that is replaced goes before its tables do. The last one to let go frees it. */
 session *session_new(sqlite3 *connection);
-void session_free(void *s);
+void session_hold(session *s);
+void session_drop(void *s);
 
 /* The handle for a table of the schema with these arguments. `create`: the table is new, so that a
 ** volatile store starts empty. SQLITE_OK, or an error with a message. The caller gives the link back

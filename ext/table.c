@@ -31,6 +31,7 @@ static int declare(sqlite3 *connection, const char *name) {
 }
 
 static void table_free(table *t) {
+  session *s = t->session;
   table **at = &t->session->tables;
   while (*at != NULL && *at != t) at = &(*at)->next;
   if (*at != NULL) *at = t->next;
@@ -39,6 +40,7 @@ static void table_free(table *t) {
   sqlite3_free(t->name);
   sqlite3_free(t->base.zErrMsg); /* SQLite does not fetch every method's */
   sqlite3_free(t);
+  session_drop(s);
 }
 
 static int make(session *s, const char *schema, const char *name, const args *a, bool create,
@@ -51,6 +53,7 @@ static int make(session *s, const char *schema, const char *name, const args *a,
                .default_file = a->file == NULL,
                .settings = a->settings,
                .busy_timeout_ms = a->busy_timeout_ms};
+  session_hold(s);
   int rc = t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
   if (rc == SQLITE_OK) rc = session_open(s, schema, name, a, create, &t->link, message);
   if (rc == SQLITE_OK) {

@@ -124,9 +124,10 @@ static void flush(commit_queue *q) {
   if (q->failed == KV_OK && q->written_seq > q->durable_seq) {
     q->flushing = true;
     q->flushing_seq = q->written_seq;
+    uint64_t end = q->log.end;
     pthread_mutex_unlock(&q->lock);
     kv_error why;
-    uint64_t end = q->log.end, start_ns = os.now_ns();
+    uint64_t start_ns = os.now_ns();
     int rc = log_writer_sync(&q->log, &why);
     uint64_t took_ns = os.now_ns() - start_ns;
     pthread_mutex_lock(&q->lock);

@@ -78,7 +78,8 @@ static int read_header(inspection *i, kv_error *err) {
     }
     i->original = true;
   } else if (rc != KV_OK || lf == NULL) {
-    /* Even its end is not to be trusted: it becomes part of the first stretch. */
+    /* Even its end is not to be trusted: it becomes part of the first stretch, and the first
+    ** transaction behind it that verifies tells where the numbers begin. */
     salvage_id(i, head, size);
     i->header_damaged = true;
     i->next_seq = 0;
@@ -174,7 +175,6 @@ static int bad_stretch(inspection *i) {
 /* What stands at i->at verifies. */
 static int good_stretch(inspection *i, const log_transaction *t) {
   ahead a;
-  if (i->next_seq == 0) i->next_seq = t->seq; /* the header does not tell */
   if (t->seq == i->next_seq) {
     i->stretch.status = INSPECT_OK;
   } else {
@@ -191,7 +191,6 @@ static int good_stretch(inspection *i, const log_transaction *t) {
 static int next_stretch(inspection *i) {
   bool zeros = false;
   log_transaction t;
-  if (i->header_damaged && i->at == 0) return bad_stretch(i);
   int rc = log_reader_zeros(&i->reader, i->at, &zeros);
   if (rc != KV_OK) return rc;
   if (i->original || zeros) {

@@ -49,6 +49,9 @@ static commit_settings checked(const kv_settings *settings) {
                          .group_size = settings->group_size,
                          .group_timeout_ms = settings->group_timeout_ms};
   if (out.group_size == 0) out.group_size = kv_default_group_size(out.synchronous);
+  /* NORMAL with groups of one would flush for each commit by a thread of its own, for nothing: the
+  ** committer does that itself, and has FULL. */
+  if (out.group_size == 1 && out.synchronous == KV_SYNC_NORMAL) out.synchronous = KV_SYNC_FULL;
   if (out.group_size > KV_GROUP_SIZE_MAX) out.group_size = KV_GROUP_SIZE_MAX;
   if (out.group_timeout_ms > KV_GROUP_TIMEOUT_MS_MAX) out.group_timeout_ms = KV_GROUP_TIMEOUT_MS_MAX;
   return out;
@@ -80,8 +83,7 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
 int kv_close(kv *db, kv_error *err) {
   if (db == NULL) return KV_OK;
   store *s = db->txn.store;
-  bool forked = store_check_fork(s, NULL) != KV_OK;
-  if (!forked) txn_free(&db->txn);
+  txn_free(&db->txn);
   os.free(db);
   return store_release(s, err);
 }

@@ -39,7 +39,7 @@ typedef struct kv_cursor kv_cursor;
 **   KV_SYNC_FULL    it is on stable storage. Nothing is lost.
 **   KV_SYNC_NORMAL  it is with the operating system. A crash of the process loses nothing; a crash
 **                   of the machine at most the newest 2 * group_size commits, never part of one,
-**                   never an older one.
+**                   never an older one. With groups of one it is FULL.
 **   KV_SYNC_OFF     it is with the operating system, which writes it when it likes. A crash of the
 **                   machine loses what was not written, always the newest. */
 typedef struct kv_settings {

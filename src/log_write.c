@@ -78,7 +78,7 @@ int log_writer_close(log_writer *w, bool sync, kv_error *err) {
   if (w->fd < 0) return KV_OK;
   log_writer_trim(w);
   int rc = sync && w->dirty ? log_writer_sync(w, err) : KV_OK;
-  os.close(w->fd);
+  os_close_locked(w->fd);
   w->fd = -1;
   return rc;
 }
@@ -211,7 +211,7 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
 
 void log_draft_drop(log_draft *draft) {
   if (draft->writer.fd >= 0) {
-    os.close(draft->writer.fd);
+    os_close_locked(draft->writer.fd);
     os.unlink(draft->temporary_path); /* gone already if it has got its name */
   }
   os.free(draft->temporary_path);

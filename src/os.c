@@ -31,6 +31,11 @@ static int call_lock(int fd) {
   return fcntl(fd, F_OFD_SETLK, &whole);
 }
 
+static int call_unlock(int fd) {
+  struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+  return fcntl(fd, F_OFD_SETLK, &whole);
+}
+
 static char *call_realpath(const char *path) {
   return realpath(path, NULL);
 }
@@ -65,6 +70,7 @@ os_table os = {
     .link = link,
     .unlink = unlink,
     .lock = call_lock,
+    .unlock = call_unlock,
     .realpath = call_realpath,
     .random = call_random,
     .now_ns = call_now_ns,
@@ -122,6 +128,11 @@ int os_truncate(int fd, uint64_t size) {
     rc = os.ftruncate(fd, (off_t)size);
   } while (rc != 0 && errno == EINTR);
   return rc;
+}
+
+void os_close_locked(int fd) {
+  (void)os.unlock(fd);
+  os.close(fd);
 }
 
 char *os_folder_of(const char *path) {

@@ -33,6 +33,7 @@ typedef struct os_table {
   int (*link)(const char *from, const char *to);
   int (*unlink)(const char *path);
   int (*lock)(int fd);            /* exclusive, for the open file, never waits: EAGAIN if taken */
+  int (*unlock)(int fd);          /* give that lock back, whoever else has the file open by a fork */
   char *(*realpath)(const char *path); /* result is freed with os.free */
   int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
   uint64_t (*now_ns)(void);       /* monotonic clock, nanoseconds */
@@ -54,6 +55,9 @@ ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset);
 int os_sync_data(int fd);
 int os_sync_file(int fd);
 int os_truncate(int fd, uint64_t size);
+
+/* Close a file and give its lock back now: a child that was just forked may still share it. */
+void os_close_locked(int fd);
 
 /* Bring the entry of `path` in its folder to stable storage. 0, or -1 and errno. */
 int os_sync_folder(const char *path);

@@ -411,7 +411,7 @@ int recover_convert(int *fd, const char *path, const recovery *found, log_writer
   }
   rc = log_draft_finish(&c.draft, true, out, err);
   if (out->fd >= 0) {
-    os.close(*fd);
+    os_close_locked(*fd);
     *fd = -1;
   }
   return rc;

@@ -79,7 +79,8 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
   if (real_folder == NULL) {
     if (reason == ENOENT) reason = errno;
     os.free(folder);
-    return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", path, strerror(reason));
+    return kv_error_set(err, reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN, "cannot open '%s': %s",
+                        path, strerror(reason));
   }
   os.free(folder);
   const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
@@ -156,11 +157,11 @@ static int open_file(store *s, int *fd, kv_error *err) {
     if (*fd < 0) return errno == ENOENT ? check_creatable(s, err) : open_error(s, errno, err);
     moved = false;
     if (!s->readonly) rc = lock_file(s, *fd, &moved, err);
-    if (moved) os.close(*fd);
+    if (moved) os_close_locked(*fd);
   }
   if (rc == KV_OK) rc = replay_into_tree(s, *fd, err);
   if (rc == KV_OK) return KV_OK;
-  os.close(*fd);
+  os_close_locked(*fd);
   *fd = -1;
   return rc;
 }
@@ -185,7 +186,7 @@ static int open_log(store *s, kv_error *err) {
   }
   if (rc == KV_OK) rc = commit_queue_init(&s->queue, &s->tree, s->recovered.seq);
   if (fd >= 0 && (rc != KV_OK || s->readonly)) {
-    os.close(fd);
+    os_close_locked(fd);
     fd = -1;
   }
   if (rc != KV_OK) {
@@ -313,7 +314,7 @@ int store_release(store *s, kv_error *err) {
   int rc = KV_OK;
   if (s->open) {
     rc = commit_queue_close(&s->queue, err);
-    if (s->original_fd >= 0) os.close(s->original_fd);
+    if (s->original_fd >= 0) os_close_locked(s->original_fd);
     tree_destroy(&s->tree);
   }
   store_free(s);

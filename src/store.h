@@ -10,7 +10,7 @@
 ** a writable handle opens it or writes.
 **
 ** After a fork the child closes what it inherited of the files, so that the lock of a log stays with
-** the parent alone.
+** the parent alone; and closing unlocks first, for a child that has not come to it yet.
 **
 ** At the process's end what is open is flushed and the room ahead cut off, for programs that exit
 ** without closing.

@@ -33,6 +33,7 @@
 
 struct tree_readers {
   _Atomic uintptr_t slots[READERS_PER_BLOCK];
+  _Atomic unsigned used; /* slots from here on were never taken, so that few have to be looked at */
   tree_readers *next;
 };
 
@@ -173,7 +174,8 @@ static void stamps_in_use(tree *t, tree_stamps *set) {
     set_add(set, atomic_load(&version->stamp));
   }
   for (tree_readers *block = atomic_load(&t->readers); block != NULL; block = block->next) {
-    for (unsigned i = 0; i < READERS_PER_BLOCK; i++) {
+    unsigned used = atomic_load(&block->used);
+    for (unsigned i = 0; i < used; i++) {
       uintptr_t slot = atomic_load(&block->slots[i]);
       if (slot != SLOT_FREE && slot != SLOT_IDLE) set_add(set, slot_stamp(slot));
     }
@@ -278,6 +280,8 @@ static _Atomic uintptr_t *slot_take(tree *t) {
       uintptr_t expected = SLOT_FREE;
       if (atomic_load_explicit(&block->slots[i], memory_order_relaxed) == SLOT_FREE &&
           atomic_compare_exchange_strong(&block->slots[i], &expected, SLOT_IDLE)) {
+        unsigned used = atomic_load(&block->used);
+        while (used <= i && !atomic_compare_exchange_weak(&block->used, &used, i + 1)) continue;
         return &block->slots[i];
       }
     }
@@ -285,6 +289,7 @@ static _Atomic uintptr_t *slot_take(tree *t) {
   tree_readers *block = os.malloc(sizeof *block);
   if (block == NULL) return NULL;
   memset(block, 0, sizeof *block);
+  atomic_store(&block->used, 1);
   atomic_store(&block->slots[0], SLOT_IDLE);
   do {
     block->next = first;

@@ -15,8 +15,10 @@ void txn_init(txn *x, store *s, const commit_settings *settings) {
 }
 
 void txn_free(txn *x) {
-  if (x->state == TXN_OPEN) txn_rollback(x);
-  if (x->state == TXN_COMMITTED) txn_settle(x);
+  if (store_check_fork(x->store, NULL) == KV_OK) {
+    if (x->state == TXN_OPEN) txn_rollback(x);
+    if (x->state == TXN_COMMITTED) txn_settle(x);
+  }
   buf_free(&x->records);
   os.free(x->savepoints);
 }

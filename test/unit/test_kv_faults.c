@@ -1,0 +1,573 @@
+/*
+** test_kv_faults.c - calls that fail: nothing acknowledged is lost, nothing is half done, nothing
+** leaks, and the store says what happened and goes on once it is opened again.
+**
+** First the system calls, one kind at a time with the words that a user gets to read; then every
+** call of a whole life, call N for every N, in every mode. Then every allocation.
+*/
+#include "kv_help.h"
+#include "os.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- a table of calls that fail ------------------------------------------------------------------- */
+
+typedef enum fault_call {
+  CALL_OPEN, CALL_PREAD, CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FTRUNCATE, CALL_FCHMOD,
+  CALL_FSTAT, CALL_STAT, CALL_ACCESS, CALL_RENAME, CALL_LINK, CALL_UNLINK, CALL_LOCK,
+  CALL_REALPATH, CALL_RANDOM, CALL_ANY
+} fault_call;
+
+static const char *const call_names[] = {
+    "open", "pread", "pwrite", "fdatasync", "fsync", "ftruncate", "fchmod", "fstat",
+    "stat", "access", "rename", "link", "unlink", "lock", "realpath", "random"};
+
+static struct {
+  os_table real;
+  fault_call call;
+  unsigned long left; /* calls until the one that fails; 0: none does */
+  bool for_ever;
+  bool short_write; /* pwrite writes one byte less than asked instead of failing */
+  int reason;
+  unsigned long failed;   /* how many did */
+  fault_call failed_call; /* the first of them */
+} fault;
+
+static bool fails(fault_call call) {
+  if (fault.left == 0 || (fault.call != CALL_ANY && fault.call != call)) return false;
+  if (--fault.left > 0) return false;
+  if (fault.for_ever) fault.left = 1;
+  if (fault.failed++ == 0) fault.failed_call = call;
+  errno = fault.reason;
+  return true;
+}
+
+static int fault_open(const char *path, int flags, mode_t mode) {
+  return fails(CALL_OPEN) ? -1 : fault.real.open(path, flags, mode);
+}
+
+static ssize_t fault_pread(int fd, void *data, size_t size, off_t offset) {
+  return fails(CALL_PREAD) ? -1 : fault.real.pread(fd, data, size, offset);
+}
+
+static ssize_t fault_pwrite(int fd, const void *data, size_t size, off_t offset) {
+  if (!fails(CALL_PWRITE)) return fault.real.pwrite(fd, data, size, offset);
+  if (fault.short_write) return fault.real.pwrite(fd, data, size > 1 ? size - 1 : size, offset);
+  if (size > 2) (void)fault.real.pwrite(fd, data, size / 2, offset); /* some of it got there */
+  errno = fault.reason;
+  return -1;
+}
+
+static int fault_fdatasync(int fd) {
+  return fails(CALL_FDATASYNC) ? -1 : fault.real.fdatasync(fd);
+}
+
+static int fault_fsync(int fd) {
+  return fails(CALL_FSYNC) ? -1 : fault.real.fsync(fd);
+}
+
+static int fault_ftruncate(int fd, off_t size) {
+  return fails(CALL_FTRUNCATE) ? -1 : fault.real.ftruncate(fd, size);
+}
+
+static int fault_fchmod(int fd, mode_t mode) {
+  return fails(CALL_FCHMOD) ? -1 : fault.real.fchmod(fd, mode);
+}
+
+static int fault_fstat(int fd, struct stat *out) {
+  return fails(CALL_FSTAT) ? -1 : fault.real.fstat(fd, out);
+}
+
+static int fault_stat(const char *path, struct stat *out) {
+  return fails(CALL_STAT) ? -1 : fault.real.stat(path, out);
+}
+
+static int fault_access(const char *path, int mode) {
+  return fails(CALL_ACCESS) ? -1 : fault.real.access(path, mode);
+}
+
+static int fault_rename(const char *from, const char *to) {
+  return fails(CALL_RENAME) ? -1 : fault.real.rename(from, to);
+}
+
+static int fault_link(const char *from, const char *to) {
+  return fails(CALL_LINK) ? -1 : fault.real.link(from, to);
+}
+
+static int fault_unlink(const char *path) {
+  return fails(CALL_UNLINK) ? -1 : fault.real.unlink(path);
+}
+
+static int fault_lock(int fd) {
+  return fails(CALL_LOCK) ? -1 : fault.real.lock(fd);
+}
+
+static char *fault_realpath(const char *path) {
+  return fails(CALL_REALPATH) ? NULL : fault.real.realpath(path);
+}
+
+static int fault_random(void *data, size_t size) {
+  return fails(CALL_RANDOM) ? -1 : fault.real.random(data, size);
+}
+
+static void faults_install(void) {
+  fault.real = os;
+  os.open = fault_open;
+  os.pread = fault_pread;
+  os.pwrite = fault_pwrite;
+  os.fdatasync = fault_fdatasync;
+  os.fsync = fault_fsync;
+  os.ftruncate = fault_ftruncate;
+  os.fchmod = fault_fchmod;
+  os.fstat = fault_fstat;
+  os.stat = fault_stat;
+  os.access = fault_access;
+  os.rename = fault_rename;
+  os.link = fault_link;
+  os.unlink = fault_unlink;
+  os.lock = fault_lock;
+  os.realpath = fault_realpath;
+  os.random = fault_random;
+}
+
+static void fail_call(fault_call call, unsigned long nth, bool for_ever, int reason) {
+  fault.call = call;
+  fault.left = nth;
+  fault.for_ever = for_ever;
+  fault.reason = reason;
+  fault.short_write = false;
+  fault.failed = 0;
+}
+
+static void fail_nothing(void) {
+  fault.left = 0;
+}
+
+static bool exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+static off_t size_of(const char *path) {
+  struct stat facts;
+  return stat(path, &facts) == 0 ? facts.st_size : -1;
+}
+
+static bool says(const char *what) {
+  bool does = strstr(help_err.text, what) != NULL;
+  if (!does) printf("  it says: %s\n", help_err.text);
+  return does;
+}
+
+#define READ_ONLY "; the store is read-only until it is reopened"
+
+/* --- one call at a time, in words ------------------------------------------------------------------ */
+
+/* After a failure at `path`: nothing can be written, what was published can be read, and opening it
+** again helps. Closes db. */
+static void check_until_reopened(kv *db, const char *path, const char *all, const char *text) {
+  fail_nothing();
+  CHECK_STR(help_all(db), all);
+  CHECK_INT(kv_begin(db, 0, &help_err), KV_EREADONLY);
+  CHECK_INT(help_err.code, KV_EREADONLY);
+  CHECK(says(text) && says(READ_ONLY));
+  kv *second = help_open_full(path); /* another handle does not make it another store */
+  CHECK_INT(kv_begin(second, 0, &help_err), KV_EREADONLY);
+  CHECK_INT(kv_close(second, &help_err), KV_OK);
+  CHECK(kv_flush(db, NULL) != KV_OK);
+  CHECK_INT(kv_close(db, &help_err), KV_OK);
+}
+
+static void test_failed_flush(bool for_ever) {
+  const char *path = for_ever ? "flush-for-ever" : "flush-once";
+  kv *db = help_open_full(path);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(help_commit_put(db, "b", "2"));
+  fail_call(CALL_FDATASYNC, 1, for_ever, EIO);
+  CHECK_INT(help_commit_put(db, "c", "3"), KV_EIO);
+  CHECK(says("fdatasync of '") && says("' failed: Input/output error" READ_ONLY) && says(path));
+  CHECK_INT(fault.failed, 1);
+  CHECK(!kv_in_transaction(db));
+  CHECK_INT(help_commit_put(db, "d", "4"), KV_EREADONLY);
+  check_until_reopened(db, path, "a=1 b=2", "fdatasync");
+  db = help_open_full(path);
+  /* what was not acknowledged may be there or not, but nothing else */
+  CHECK(strncmp(help_all(db), "a=1 b=2", 7) == 0 && help_all(db)[7 + 4 * (help_all(db)[7] == ' ')] == '\0');
+  MUST(help_commit_put(db, "c", "again"));
+  CHECK_STR(help_all(db), "a=1 b=2 c=again");
+  MUST(kv_close(db, &help_err));
+}
+
+static void test_failed_write(int reason, int code, const char *words) {
+  char path[32];
+  (void)snprintf(path, sizeof path, "write-%d", reason);
+  kv *db = help_open(path, KV_SYNC_OFF, 1, 10);
+  MUST(help_commit_put(db, "a", "1"));
+  off_t size = size_of(path);
+  fail_call(CALL_PWRITE, 1, true, reason);
+  CHECK_INT(help_commit_put(db, "b", "2"), code);
+  CHECK(says("write of '") && says(words) && says(READ_ONLY));
+  CHECK_INT(size_of(path), size); /* the half of it that got there is cut off at once */
+  check_until_reopened(db, path, "a=1", words);
+  CHECK_INT(size_of(path), size);
+  db = help_open_full(path);
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "b", "again"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full(path);
+  CHECK_STR(help_all(db), "a=1 b=again");
+  MUST(kv_close(db, &help_err));
+}
+
+/* FULL writes room ahead and its lines: whichever fails, and however often. */
+static void test_full_disk(void) {
+  for (unsigned nth = 1; nth <= 3; nth++) {
+    char path[32];
+    (void)snprintf(path, sizeof path, "full-disk-%u", nth);
+    kv *db = help_open_full(path);
+    MUST(kv_begin(db, 0, &help_err));
+    kv_rollback(db); /* the file is there */
+    fail_call(CALL_PWRITE, nth, true, ENOSPC);
+    int rc = KV_OK, n = 0;
+    for (; rc == KV_OK && n < 5000; n++) rc = help_commit_put(db, "a", "some text to fill the room with");
+    CHECK_INT(rc, KV_EFULL);
+    CHECK(says("No space left on device" READ_ONLY));
+    fail_nothing();
+    MUST(kv_close(db, &help_err));
+    db = help_open_full(path);
+    CHECK_INT(help_stats(db).seq, n - 1);
+    MUST(help_commit_put(db, "a", "there is space again"));
+    CHECK_STR(help_all(db), "a=there is space again");
+    MUST(kv_close(db, &help_err));
+  }
+}
+
+static void test_interrupted(void) {
+  static const fault_call calls[] = {CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FTRUNCATE,
+                                     CALL_PREAD};
+  for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+    for (unsigned nth = 1; nth <= 6; nth++) {
+      fail_call(calls[i], nth, false, EINTR);
+      kv *db = help_open_full("interrupted");
+      MUST(help_commit_put(db, "a", "1"));
+      MUST(help_commit_put(db, "b", "2"));
+      MUST(kv_close(db, &help_err));
+      db = help_open_full("interrupted");
+      CHECK_STR(help_all(db), "a=1 b=2");
+      MUST(kv_close(db, &help_err));
+      CHECK_INT(size_of("interrupted-torn-0"), -1);
+      if (unlink("interrupted") != 0) abort();
+    }
+  }
+  fail_nothing();
+}
+
+static void test_short_writes(void) {
+  fail_call(CALL_PWRITE, 1, true, 0);
+  fault.short_write = true;
+  kv *db = help_open("short", KV_SYNC_NORMAL, 10, 10);
+  for (int i = 0; i < 100; i++) {
+    char key[16];
+    (void)snprintf(key, sizeof key, "n%02d", i);
+    MUST(help_commit_put(db, key, "x"));
+  }
+  kv_settings full = {.synchronous = KV_SYNC_FULL, .group_size = 1};
+  kv_set_settings(db, &full);
+  MUST(help_commit_put(db, "full", "y"));
+  MUST(kv_close(db, &help_err));
+  CHECK(fault.failed > 150);
+  fail_nothing();
+  db = help_open_full("short");
+  CHECK_INT(help_stats(db).keys, 101);
+  CHECK_INT(help_stats(db).seq, 101);
+  MUST(kv_close(db, &help_err));
+}
+
+/* The file cannot be made: nothing is left behind, and a later try may do. */
+static void test_failed_creation(fault_call call, unsigned nth, int reason, int code,
+                                 const char *words) {
+  kv *db = help_open_full("creation");
+  fail_call(call, nth, true, reason);
+  CHECK_INT(kv_begin(db, 0, &help_err), code);
+  CHECK_INT(help_err.code, code);
+  CHECK(says(words) && says("creation"));
+  CHECK(!kv_in_transaction(db));
+  fail_nothing();
+  CHECK(!exists("creation"));
+  if (call != CALL_LOCK) CHECK(!exists("creation-kvstore-new")); /* it may be the other one's */
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("creation");
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+  CHECK(!exists("creation-kvstore-new"));
+  if (unlink("creation") != 0) abort();
+}
+
+static void test_failed_creations(void) {
+  test_failed_creation(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "Permission denied");
+  test_failed_creation(CALL_OPEN, 1, ENOSPC, KV_EFULL, "No space left on device");
+  test_failed_creation(CALL_PWRITE, 1, ENOSPC, KV_EFULL, "write of '");
+  test_failed_creation(CALL_PWRITE, 1, EIO, KV_EIO, "write of '");
+  test_failed_creation(CALL_FTRUNCATE, 1, EIO, KV_EIO, "truncate of '");
+  test_failed_creation(CALL_FSYNC, 1, EIO, KV_EIO, "fsync of '");
+  test_failed_creation(CALL_FSYNC, 2, EIO, KV_EIO, "fsync of the folder of '");
+  test_failed_creation(CALL_OPEN, 2, EMFILE, KV_EIO, "fsync of the folder of '");
+  test_failed_creation(CALL_LINK, 1, EIO, KV_EIO, "creation of '");
+  test_failed_creation(CALL_LINK, 1, EEXIST, KV_EBUSY, "was just created by another process");
+  test_failed_creation(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "is in use by another process");
+  test_failed_creation(CALL_RANDOM, 1, EIO, KV_EIO, "getrandom for the id of '");
+}
+
+static void write_file(const char *path, const char *text) {
+  FILE *file = fopen(path, "w");
+  if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0) abort();
+}
+
+static void test_failed_conversion(fault_call call, unsigned nth, int reason, int code,
+                                   const char *words) {
+  write_file("original", "WRITE\ta\t1\n\nWRITE\tb\t2");
+  kv *db = help_open_full("original");
+  fail_call(call, nth, true, reason);
+  CHECK_INT(kv_begin(db, 0, &help_err), code);
+  CHECK(says(words) && says("original"));
+  fail_nothing();
+  CHECK_STR(help_all(db), "a=1 b=2");
+  CHECK(!exists("original-kvstore-new"));
+  if (call == CALL_FSYNC && nth == 2) { /* it has its new name, but who knows for how long */
+    CHECK_INT(kv_begin(db, 0, &help_err), KV_EREADONLY);
+    CHECK(says(READ_ONLY));
+    MUST(kv_close(db, &help_err));
+    db = help_open_full("original");
+  } else {
+    CHECK_INT(size_of("original"), 20);
+  }
+  MUST(help_commit_put(db, "c", "3"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("original");
+  CHECK_STR(help_all(db), "a=1 b=2 c=3");
+  CHECK_INT(help_stats(db).seq, 3);
+  MUST(kv_close(db, &help_err));
+}
+
+static void test_failed_conversions(void) {
+  test_failed_conversion(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "Permission denied");
+  test_failed_conversion(CALL_PWRITE, 2, ENOSPC, KV_EFULL, "No space left on device");
+  test_failed_conversion(CALL_PREAD, 2, EIO, KV_EIO, "read of '");
+  test_failed_conversion(CALL_FCHMOD, 1, EPERM, KV_EIO, "not permitted");
+  test_failed_conversion(CALL_FSYNC, 1, EIO, KV_EIO, "fsync of '");
+  test_failed_conversion(CALL_RENAME, 1, EIO, KV_EIO, "rename to its name of '");
+  test_failed_conversion(CALL_FSYNC, 2, EIO, KV_EIO, "fsync of the folder of '");
+}
+
+/* Opening fails before anything is served, and leaves the log as it is. */
+static void test_failed_opening(fault_call call, unsigned nth, int reason, int code,
+                                const char *words) {
+  kv_options options = help_options("opening", KV_SYNC_FULL, 1, 10);
+  kv *db = NULL;
+  off_t size = size_of("opening");
+  fail_call(call, nth, true, reason);
+  CHECK_INT(kv_open(&options, &db, NULL, &help_err), code);
+  CHECK_INT(help_err.code, code);
+  CHECK(says(words) && says("opening") && db == NULL);
+  fail_nothing();
+  CHECK_INT(size_of("opening"), size);
+}
+
+static void test_failed_openings(void) {
+  kv *db = help_open_full("opening");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  test_failed_opening(CALL_REALPATH, 1, EACCES, KV_ECANTOPEN, "Permission denied");
+  test_failed_opening(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "readonly=1 opens it for reading");
+  test_failed_opening(CALL_OPEN, 1, EMFILE, KV_ECANTOPEN, "Too many open files");
+  test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "in use by another process");
+  test_failed_opening(CALL_LOCK, 1, ENOLCK, KV_EIO, "lock of '");
+  test_failed_opening(CALL_FSTAT, 1, EIO, KV_EIO, "fstat of '");
+  test_failed_opening(CALL_PREAD, 1, EIO, KV_EIO, "read of '");
+  test_failed_opening(CALL_FSYNC, 1, EIO, KV_EIO, "fsync of '");
+  test_failed_opening(CALL_FSYNC, 2, EIO, KV_EIO, "fsync of the folder of '");
+  db = help_open_full("opening");
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+  FILE *file = fopen("opening", "a");
+  if (file == NULL || fputs("WRITE\tb\ttorn", file) < 0 || fclose(file) != 0) abort();
+  test_failed_opening(CALL_OPEN, 2, ENOSPC, KV_EFULL, "creation of '");
+  test_failed_opening(CALL_PWRITE, 1, ENOSPC, KV_EFULL, "write of '");
+  test_failed_opening(CALL_FSYNC, 1, EIO, KV_EIO, "-torn-");
+  test_failed_opening(CALL_FTRUNCATE, 1, EIO, KV_EIO, "truncate of '");
+  db = help_open_full("opening");
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+static void test_failed_close(void) {
+  kv *db = help_open("close", KV_SYNC_NORMAL, 50, 3600000);
+  MUST(help_commit_put(db, "a", "1"));
+  fail_call(CALL_FDATASYNC, 1, false, EIO);
+  CHECK_INT(kv_close(db, &help_err), KV_EIO);
+  CHECK(says("fdatasync of '"));
+  fail_nothing();
+  db = help_open_full("close"); /* it is closed all the same */
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+static void test_failed_undo(void) {
+  kv *db = help_open_full("undo");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "a", "2"));
+  MUST(kv_commit(db, KV_UNDOABLE | KV_KEEP_TURN, &help_err));
+  fail_call(CALL_FDATASYNC, 1, false, EIO);
+  CHECK_INT(kv_undo(db, &help_err), KV_EIO);
+  CHECK_STR(help_all(db), "a=2"); /* the commit stands */
+  CHECK_INT(kv_begin(db, 0, &help_err), KV_EREADONLY); /* the turn is free */
+  CHECK_INT(help_stats(db).readers, 0);
+  MUST(kv_close(db, &help_err));
+}
+
+/* --- call N of a whole life, for every N ------------------------------------------------------------ */
+
+typedef struct life {
+  kv_sync synchronous;
+  int acknowledged; /* the newest commit that was said to be one */
+  int tried;
+} life;
+
+static void live_commits(kv *db, life *l, int to) {
+  for (int n = l->tried + 1; n <= to; n++) {
+    int rc = kv_begin(db, 0, &help_err);
+    if (rc == KV_OK) {
+      char key[16];
+      (void)snprintf(key, sizeof key, "k%d", n % 7);
+      rc = help_put_number(db, key, n);
+      if (rc == KV_OK) rc = help_put_number(db, "n", n);
+      l->tried = n;
+      if (rc == KV_OK) rc = kv_commit(db, 0, &help_err);
+    }
+    if (rc != KV_OK) {
+      CHECK(help_err.code == rc && help_err.text[0] != '\0');
+      return;
+    }
+    l->acknowledged = n;
+  }
+}
+
+static kv *live_open(const life *l) {
+  kv_options options = help_options("life", l->synchronous, 3, 0);
+  kv *db = NULL;
+  if (l->synchronous == KV_SYNC_FULL) options.settings.group_size = 1;
+  (void)kv_open(&options, &db, NULL, &help_err);
+  return db;
+}
+
+/* Open, commit, close, open again, commit, flush, close. */
+static void live(life *l) {
+  kv *db = live_open(l);
+  if (db == NULL) return;
+  live_commits(db, l, 4);
+  if (kv_close(db, &help_err) != KV_OK) CHECK(help_err.text[0] != '\0');
+  if (l->acknowledged < 4) return;
+  db = live_open(l);
+  if (db == NULL) return;
+  live_commits(db, l, 12);
+  (void)kv_flush(db, &help_err);
+  (void)kv_close(db, &help_err);
+}
+
+static int check_life(const life *l, bool original) {
+  kv *db = live_open(l);
+  if (!CHECK(db != NULL)) {
+    printf("  %s\n", help_err.text);
+    return -1;
+  }
+  int64_t n = help_number(db, "n");
+  if (n < 0) n = 0;
+  bool good = CHECK(n >= l->acknowledged) && CHECK(n <= l->tried);
+  for (int k = 0; k < 7; k++) {
+    char key[16];
+    (void)snprintf(key, sizeof key, "k%d", k);
+    int last = (int)n - (int)((n - k) % 7 + 7) % 7; /* the last that put it */
+    good = CHECK_INT(help_number(db, key), last > 0 ? last : -1) && good;
+  }
+  if (original) good = CHECK_STR(help_get(db, "from"), "before") && good;
+  good = CHECK_INT(help_commit_put(db, "after", "it goes on"), KV_OK) && good;
+  MUST(kv_close(db, &help_err));
+  return good ? 0 : -1;
+}
+
+static void remove_life(void) {
+  DIR *folder = opendir(".");
+  if (folder == NULL) abort();
+  for (struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+    if (strncmp(e->d_name, "life", 4) == 0 && unlink(e->d_name) != 0) abort();
+  }
+  closedir(folder);
+}
+
+static int no_sync(int fd) {
+  (void)fd;
+  return 0;
+}
+
+static void test_life(kv_sync synchronous, int reason, bool for_ever, bool original) {
+  unsigned long calls = 0;
+  for (unsigned long nth = 1;; nth++) {
+    life l = {.synchronous = synchronous};
+    remove_life();
+    if (original) write_file("life", "WRITE\tfrom\tbefore\n");
+    fail_call(CALL_ANY, nth, for_ever, reason);
+    live(&l);
+    bool done = fault.failed == 0;
+    fault_call call = fault.failed_call;
+    fail_nothing();
+    if (reason == EINTR && call >= CALL_PREAD && call <= CALL_FTRUNCATE) {
+      CHECK_INT(l.acknowledged, 12);
+    }
+    if (check_life(&l, original) != 0) {
+      printf("  call %lu (%s), errno %d, %s, mode %d, %s\n", nth, done ? "none" : call_names[call],
+             reason, for_ever ? "for ever" : "once", (int)synchronous, original ? "original" : "new");
+      return;
+    }
+    if (done) break;
+    calls++;
+  }
+  CHECK(calls > 20);
+}
+
+static void test_lives(void) {
+  static const int reasons[] = {EIO, ENOSPC, EINTR};
+  fault.real.fdatasync = fault.real.fsync = no_sync; /* it is the failures that count here */
+  for (int mode = KV_SYNC_OFF; mode <= KV_SYNC_FULL; mode++) {
+    for (int i = 0; i < 3; i++) {
+      test_life((kv_sync)mode, reasons[i], false, false);
+      if (reasons[i] == EINTR) continue; /* for ever would be for ever */
+      test_life((kv_sync)mode, reasons[i], true, false);
+      test_life((kv_sync)mode, reasons[i], i == 0, true);
+    }
+  }
+}
+
+int main(void) {
+  faults_install();
+  test_failed_flush(false);
+  test_failed_flush(true);
+  test_failed_write(EIO, KV_EIO, "Input/output error");
+  test_failed_write(ENOSPC, KV_EFULL, "No space left on device");
+  test_failed_write(EDQUOT, KV_EFULL, "quota exceeded");
+  test_failed_write(EFBIG, KV_EFULL, "File too large");
+  test_full_disk();
+  test_interrupted();
+  test_short_writes();
+  test_failed_creations();
+  test_failed_conversions();
+  test_failed_openings();
+  test_failed_close();
+  test_failed_undo();
+  test_lives();
+  return unit_done();
+}

@@ -1,0 +1,270 @@
+/*
+** test_kv_memory.c - allocation N fails, for every N, through a whole life of a store: the call says
+** KV_ENOMEM, has done nothing by halves, and does it when it is called again. Under AddressSanitizer
+** nothing leaks.
+**
+** The life goes on after each failure, so that it comes to the same end whatever failed, and the
+** log it leaves is opened again without failures.
+*/
+#include "kv_help.h"
+#include "os.h"
+
+#include <unistd.h>
+
+static struct {
+  os_table real;
+  unsigned long left;
+  bool for_ever; /* until somebody has been told */
+  unsigned long failed;
+} fault;
+
+static bool fails(void) {
+  if (fault.left == 0 || --fault.left > 0) return false;
+  fault.failed++;
+  if (fault.for_ever) fault.left = 1;
+  return true;
+}
+
+static void *fault_malloc(size_t size) {
+  return fails() ? NULL : fault.real.malloc(size);
+}
+
+static void *fault_realloc(void *data, size_t size) {
+  return fails() ? NULL : fault.real.realloc(data, size);
+}
+
+/* Do a call until memory is there for it; `unchanged` must hold in between. */
+#define RETRY(call, unchanged)                                     \
+  do {                                                             \
+    help_err.code = KV_OK;                                         \
+    int retry_rc = (call);                                         \
+    if (retry_rc == KV_ENOMEM) {                                   \
+      fault.left = 0;                                              \
+      CHECK(unchanged);                                            \
+      told++;                                                      \
+      retry_rc = (call);                                           \
+    }                                                              \
+    if (!CHECK_INT(retry_rc, KV_OK)) printf("  %s\n", help_err.text); \
+  } while (0)
+
+static unsigned long told;
+static char big[70000];
+
+static int open_store(const char *path, kv_sync synchronous, kv **out) {
+  kv_options options = help_options(path, synchronous, 1, 10);
+  return kv_open(&options, out, NULL, &help_err);
+}
+
+/* help_all without failures in it. */
+static bool is_all(kv *db, const char *all) {
+  unsigned long left = fault.left;
+  fault.left = 0;
+  bool is = strcmp(help_all(db), all) == 0;
+  if (!is) printf("  got:  %s\n  want: %s\n", help_all(db), all);
+  fault.left = left;
+  return is;
+}
+
+static int put_big(kv *db, char fill) {
+  kv_value value = {.type = KV_BLOB};
+  memset(big, fill, sizeof big);
+  value.data = big;
+  value.size = sizeof big;
+  return kv_put(db, "zz/big", 6, &value, NULL, &help_err);
+}
+
+static void do_cursors(kv *db, const char *first) {
+  kv_cursor *c = NULL;
+  size_t size;
+  RETRY(kv_cursor_open(db, &c, &help_err), c == NULL);
+  RETRY(kv_cursor_first(c), !kv_cursor_valid(c));
+  if (CHECK(kv_cursor_valid(c))) CHECK_STR(kv_cursor_key(c, &size), first);
+  RETRY(kv_cursor_next(c), !kv_cursor_valid(c) || (kv_cursor_first(c), kv_cursor_valid(c)));
+  RETRY(kv_cursor_seek(c, "deep", 4, KV_SEEK_GT), !kv_cursor_valid(c));
+  RETRY(kv_cursor_refresh(c), !kv_cursor_valid(c));
+  RETRY(kv_cursor_last(c), !kv_cursor_valid(c));
+  kv_cursor_close(c);
+}
+
+static void do_transaction(kv *db) {
+  char deep[2 * 300], key[16];
+  for (size_t i = 0; i < sizeof deep; i++) deep[i] = i % 2 ? '/' : 'd';
+  RETRY(kv_begin(db, 0, &help_err), !kv_in_transaction(db));
+  RETRY(help_put(db, "a", "1"), is_all(db, ""));
+  RETRY(help_put(db, "b", "2"), is_all(db, "a=1"));
+  RETRY(kv_savepoint(db, 0, &help_err), is_all(db, "a=1 b=2"));
+  RETRY(help_delete(db, "a"), is_all(db, "a=1 b=2"));
+  RETRY(kv_savepoint(db, 1, &help_err), is_all(db, "b=2"));
+  RETRY(kv_put(db, deep, sizeof deep - 1, &(kv_value){.type = KV_NULL}, NULL, &help_err),
+        !kv_has(db, deep, sizeof deep - 1) && is_all(db, "b=2"));
+  for (int i = 0; i < 40; i++) {
+    (void)snprintf(key, sizeof key, "n/%02d", i);
+    RETRY(help_put_number(db, key, i), !kv_has(db, key, 4));
+  }
+  RETRY(put_big(db, 'x'), !kv_has(db, "zz/big", 6));
+  do_cursors(db, "b");
+  kv_rollback_to(db, 1);
+  CHECK(is_all(db, "b=2"));
+  for (int n = 2; n < 12; n++) RETRY(kv_savepoint(db, n, &help_err), is_all(db, "b=2"));
+  RETRY(help_put(db, "c", "3"), is_all(db, "b=2"));
+  kv_release(db, 1);
+  kv_rollback_to(db, 0);
+  CHECK(is_all(db, "a=1 b=2"));
+  RETRY(help_put(db, "c", "4"), is_all(db, "a=1 b=2"));
+  RETRY(kv_commit(db, 0, &help_err), kv_in_transaction(db) && is_all(db, "a=1 b=2 c=4"));
+  CHECK(is_all(db, "a=1 b=2 c=4"));
+}
+
+static void do_undo(kv *db) {
+  RETRY(kv_begin(db, 0, &help_err), !kv_in_transaction(db));
+  RETRY(help_delete(db, "a"), is_all(db, "a=1 b=2 c=4"));
+  RETRY(help_put(db, "b", "5"), is_all(db, "b=2 c=4"));
+  RETRY(put_big(db, 'y'), !kv_has(db, "zz/big", 6));
+  RETRY(kv_commit(db, KV_UNDOABLE, &help_err), kv_in_transaction(db) && !kv_has(db, "a", 1));
+  int rc = kv_undo(db, &help_err);
+  CHECK(rc == KV_OK || rc == KV_ENOMEM);
+  fault.left = rc == KV_OK ? fault.left : 0;
+  CHECK(!kv_in_transaction(db));
+  if (rc == KV_OK) {
+    CHECK(is_all(db, "a=1 b=2 c=4"));
+    return;
+  }
+  told++;
+  MUST(kv_begin(db, 0, &help_err)); /* the commit stands */
+  CHECK(!kv_has(db, "a", 1) && kv_has(db, "zz/big", 6));
+  MUST(help_put(db, "a", "1"));
+  MUST(help_put(db, "b", "2"));
+  MUST(help_delete(db, "zz/big"));
+  MUST(kv_commit(db, 0, &help_err));
+}
+
+static void live(const char *path, kv_sync synchronous) {
+  kv *db = NULL, *second = NULL;
+  kv_stats stats;
+  RETRY(open_store(path, synchronous, &db), db == NULL);
+  do_transaction(db);
+  do_undo(db);
+  do_cursors(db, "a");
+  RETRY(kv_get_stats(db, &stats, &help_err), true);
+  CHECK_INT(stats.keys, 3);
+  CHECK_INT(stats.readers, 0);
+  if (path != NULL) {
+    RETRY(open_store(path, synchronous, &second), second == NULL);
+    MUST(kv_close(db, &help_err));
+    RETRY(kv_flush(second, &help_err), true);
+    MUST(kv_close(second, &help_err));
+    RETRY(open_store(path, synchronous, &db), true);
+    CHECK(is_all(db, "a=1 b=2 c=4"));
+  }
+  MUST(kv_close(db, &help_err));
+}
+
+static void write_file(const char *path, const char *text) {
+  FILE *file = fopen(path, "w");
+  if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0) abort();
+}
+
+/* Opening what has to be converted, or has a torn tail. */
+static void live_old(void) {
+  kv *db = NULL;
+  write_file("old", "WRITE\ta\t1\nWRITE\tb\t2\n");
+  RETRY(open_store("old", KV_SYNC_FULL, &db), db == NULL);
+  RETRY(kv_begin(db, 0, &help_err), !kv_in_transaction(db));
+  RETRY(help_put(db, "c", "4"), is_all(db, "a=1 b=2"));
+  RETRY(kv_commit(db, 0, &help_err), kv_in_transaction(db));
+  MUST(kv_close(db, &help_err));
+  FILE *file = fopen("old", "a");
+  if (file == NULL || fputs("WRITE\tb\ttorn", file) < 0 || fclose(file) != 0) abort();
+  db = NULL;
+  RETRY(open_store("old", KV_SYNC_FULL, &db), db == NULL);
+  CHECK(is_all(db, "a=1 b=2 c=4"));
+  MUST(kv_close(db, &help_err));
+  fault.left = 0;
+  if (access("old-kvstore-new", F_OK) == 0) {
+    db = help_open_full("old"); /* not even its name could be made: the next opening removes it */
+    CHECK(access("old-kvstore-new", F_OK) != 0);
+    MUST(kv_close(db, &help_err));
+  }
+  char name[64];
+  int tails = 0;
+  for (long at = 0; at < 400; at++) { /* one tail, and no second copy of it for each failure */
+    (void)snprintf(name, sizeof name, "old-torn-%ld", at);
+    if (unlink(name) == 0) tails++;
+    (void)snprintf(name, sizeof name, "old-torn-%ld.1", at);
+    CHECK(access(name, F_OK) != 0);
+  }
+  CHECK_INT(tails, 1);
+}
+
+/* A put that failed leaves no line behind, a commit that failed neither, wherever in its buffers
+** the memory ended. */
+static void test_lines_left_behind(void) {
+  char text[300];
+  memset(text, 't', sizeof text);
+  for (size_t size = 1; size < sizeof text - 1; size++) {
+    for (unsigned long nth = 1; nth <= 3; nth++) {
+      kv *db = help_open("lines", KV_SYNC_OFF, 1, 10);
+      text[size] = '\0';
+      MUST(kv_begin(db, 0, &help_err));
+      MUST(help_put(db, "a", text));
+      fault.left = nth;
+      fault.for_ever = true;
+      int rc = help_put(db, "b", text);
+      CHECK(rc == KV_OK || rc == KV_ENOMEM);
+      fault.left = rc == KV_OK ? fault.left : 1;
+      int failed = kv_commit(db, 0, &help_err);
+      CHECK(failed == KV_OK || failed == KV_ENOMEM);
+      fault.left = 0;
+      if (failed != KV_OK) MUST(kv_commit(db, 0, &help_err));
+      MUST(kv_close(db, &help_err));
+      db = help_open("lines", KV_SYNC_OFF, 1, 10);
+      CHECK_INT(help_stats(db).keys, rc == KV_OK ? 2 : 1);
+      CHECK_INT(help_stats(db).seq, 1);
+      MUST(kv_close(db, &help_err));
+      text[size] = 't';
+      if (unlink("lines") != 0) abort();
+    }
+  }
+}
+
+static int no_sync(int fd) {
+  (void)fd;
+  return 0;
+}
+
+int main(void) {
+  unsigned long most = 0;
+  fault.real = os;
+  os.malloc = fault_malloc;
+  os.realloc = fault_realloc;
+  os.fdatasync = os.fsync = no_sync;
+  for (int scene = 0; scene < 10; scene++) {
+    for (unsigned long nth = 1;; nth++) {
+      (void)unlink("log");
+      fault.failed = 0;
+      fault.left = nth;
+      fault.for_ever = scene % 2 == 1;
+      if (scene < 2) live("log", KV_SYNC_FULL);
+      if (scene / 2 == 1) live("log", KV_SYNC_NORMAL);
+      if (scene / 2 == 2) live("log", KV_SYNC_OFF);
+      if (scene / 2 == 3) live(NULL, KV_SYNC_FULL);
+      if (scene / 2 == 4) live_old();
+      if (unit_failed > 0) {
+        printf("scene %d, allocation %lu\n", scene, nth);
+        return unit_done();
+      }
+      if (fault.failed == 0) break;
+      if (nth > most) most = nth;
+      if (scene == 8 || scene >= 2) continue;
+      fault.left = 0;
+      kv *db = help_open_full("log");
+      CHECK(is_all(db, "a=1 b=2 c=4"));
+      MUST(kv_close(db, &help_err));
+    }
+  }
+  test_lines_left_behind();
+  printf("%lu allocations in a life, %lu failures told\n", most, told);
+  CHECK(most > 30);
+  CHECK(told > 200);
+  return unit_done();
+}
