@@ -52,7 +52,8 @@ int store_check_fork(const store *s, kv_error *err) {
 static void settle_all(void) {
   if (pthread_mutex_trylock(&list_lock) != 0) return;
   for (store *s = list; s != NULL; s = s->next) {
-    if (store_check_fork(s, NULL) == KV_OK && s->open) commit_settle(&s->queue);
+    bool has_log = s->open && s->path != NULL;
+    if (has_log && store_check_fork(s, NULL) == KV_OK) commit_settle(&s->queue);
   }
   pthread_mutex_unlock(&list_lock);
 }
@@ -211,7 +212,7 @@ int store_make_writable(store *s, kv_error *err) {
     if (rc == KV_OK) rc = log_draft_finish(&draft, false, &writer, err);
   }
   if (writer.fd >= 0) {
-    s->queue.log = writer;
+    commit_queue_attach(&s->queue, &writer);
     if (rc != KV_OK) commit_break(&s->queue, rc, err != NULL ? err->text : "out of order");
   }
   return rc;
