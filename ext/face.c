@@ -2,6 +2,7 @@
 #include "face.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 int face_code(int kv_code) {
   switch (kv_code) {
@@ -20,6 +21,17 @@ int face_code(int kv_code) {
     case KV_EMISUSE: return SQLITE_MISUSE;
     default: return SQLITE_ERROR;
   }
+}
+
+int face_check_interrupt(sqlite3 *connection) {
+#if SQLITE_VERSION_NUMBER >= 3041000
+  if (sqlite3_libversion_number() >= 3041000) {
+    return sqlite3_is_interrupted(connection) ? SQLITE_INTERRUPT : SQLITE_OK;
+  }
+#endif
+  /* Every statement looks at it when it begins, and this one needs nothing else. */
+  int rc = sqlite3_exec(connection, "SELECT 1", NULL, NULL, NULL);
+  return rc == SQLITE_INTERRUPT ? rc : SQLITE_OK;
 }
 
 int face_fail(sqlite3_vtab *table, const kv_error *err) {
@@ -51,9 +63,10 @@ void face_result(sqlite3_context *context, const kv_value *value, const char *ho
 }
 
 int face_text(sqlite3_value *from, const char **text, size_t *size) {
+  bool null = sqlite3_value_type(from) == SQLITE_NULL; /* it may become one for want of memory */
   *size = 0;
   *text = (const char *)sqlite3_value_text(from);
-  if (*text == NULL) return sqlite3_value_type(from) == SQLITE_NULL ? SQLITE_OK : SQLITE_NOMEM;
+  if (*text == NULL) return null ? SQLITE_OK : SQLITE_NOMEM;
   *size = (size_t)sqlite3_value_bytes(from);
   return SQLITE_OK;
 }
@@ -76,8 +89,8 @@ int face_value(sqlite3_value *from, kv_value *out) {
       out->type = KV_BLOB;
       out->data = sqlite3_value_blob(from);
       out->size = (size_t)sqlite3_value_bytes(from);
-      /* An empty one has no address, nor has a zeroblob that could not be written out. */
-      if (out->data == NULL && out->size > 0) return SQLITE_NOMEM;
+      /* An empty one has no address; a zeroblob that could not be written out has become a NULL. */
+      if (out->data == NULL && sqlite3_value_type(from) != SQLITE_BLOB) return SQLITE_NOMEM;
       break;
     default: break;
   }

@@ -47,6 +47,10 @@ enum {
 /* SQLite's code for an engine's error. */
 int face_code(int kv_code);
 
+/* SQLITE_INTERRUPT if sqlite3_interrupt was called, else SQLITE_OK. SQLite itself looks between the
+** rows; this is for who passes over much within one call, and costs too much for every key. */
+int face_check_interrupt(sqlite3 *connection);
+
 /* Put an engine's error, or a text of the face's own, into a table's error message; return SQLite's
 ** code for it. The message gets "kvstore: " in front. */
 int face_fail(sqlite3_vtab *table, const kv_error *err);

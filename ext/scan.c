@@ -12,6 +12,8 @@
 ** is passed over a whole subtree at a time.
 **
 ** A cursor sees one version for its whole life, however often it is filtered anew by a join.
+**
+** What passes over many keys within one call looks now and then whether it has been interrupted.
 */
 #include "plan.h"
 #include "range.h"
@@ -42,7 +44,16 @@ typedef struct scan {
   sqlite3_int64 left; /* rows that LIMIT still allows; negative: any number */
   char *beyond;       /* scratch for passing over a subtree; sqlite3_malloc'ed */
   size_t beyond_room;
+  unsigned passed; /* keys passed over, to look for an interrupt by */
 } scan;
+
+#define PASSED_PER_CHECK 1024u
+
+/* To be called for every key that is passed over. SQLITE_OK or SQLITE_INTERRUPT. */
+static int check_interrupt(scan *s) {
+  if (++s->passed % PASSED_PER_CHECK != 0) return SQLITE_OK;
+  return face_check_interrupt(((table *)s->base.pVtab)->session->connection);
+}
 
 int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
   table *t = (table *)base;
@@ -89,7 +100,7 @@ static int compare_keys(const void *a, const void *b) {
 }
 
 /* Add up what the values of an IN need; *text: all of them can only equal keys that they spell. */
-static int measure_list(sqlite3_value *in, size_t *count, size_t *size, bool *text) {
+static int measure_list(scan *s, sqlite3_value *in, size_t *count, size_t *size, bool *text) {
   sqlite3_value *value;
   const char *bytes;
   size_t bytes_size;
@@ -99,6 +110,7 @@ static int measure_list(sqlite3_value *in, size_t *count, size_t *size, bool *te
   for (rc = sqlite3_vtab_in_first(in, &value); rc == SQLITE_OK && value != NULL;
        rc = sqlite3_vtab_in_next(in, &value)) {
     int type = sqlite3_value_type(value);
+    if (check_interrupt(s) != SQLITE_OK) return SQLITE_INTERRUPT;
     if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) *text = false;
     if (type != SQLITE_TEXT) continue; /* NULLs and blobs equal no key */
     if (face_text(value, &bytes, &bytes_size) != SQLITE_OK) return SQLITE_NOMEM;
@@ -138,7 +150,7 @@ static int fill_list(scan *s, sqlite3_value *in) {
 static int take_list(scan *s, sqlite3_value *in) {
   size_t count, size;
   bool text;
-  int rc = measure_list(in, &count, &size, &text);
+  int rc = measure_list(s, in, &count, &size, &text);
   if (rc != SQLITE_OK || !text) return rc;
   s->list = sqlite3_malloc64(size + 1);
   s->list_keys = sqlite3_malloc64((count + 1) * sizeof *s->list_keys);
@@ -147,7 +159,7 @@ static int take_list(scan *s, sqlite3_value *in) {
 }
 
 /* Go on to the next key of the list that exists and belongs to the scan. */
-static void next_of_list(scan *s) {
+static int next_of_list(scan *s) {
   kv_cursor_find(s->cursor, "", 0);
   while (s->list_at < s->list_count && !kv_cursor_valid(s->cursor)) {
     size_t at = s->descending ? s->list_count - 1 - s->list_at : s->list_at;
@@ -158,7 +170,10 @@ static void next_of_list(scan *s) {
     if (is_root || range_has(&s->range, key->bytes, key->size)) {
       kv_cursor_find(s->cursor, key->bytes, key->size);
     }
+    int rc = check_interrupt(s);
+    if (rc != SQLITE_OK) return rc;
   }
+  return SQLITE_OK;
 }
 
 /* --- walking ------------------------------------------------------------------------------------ */
@@ -212,6 +227,7 @@ static int settle(scan *s) {
     } else {
       break;
     }
+    if (check_interrupt(s) != SQLITE_OK) return SQLITE_INTERRUPT;
   }
   return rc == KV_OK ? SQLITE_OK : SQLITE_NOMEM;
 }
@@ -241,10 +257,7 @@ static void stand_on_root(scan *s) {
 }
 
 static int start(scan *s) {
-  if (s->list != NULL) {
-    next_of_list(s);
-    return SQLITE_OK;
-  }
+  if (s->list != NULL) return next_of_list(s);
   if (!s->visit_root) return start_range(s);
   if (!s->descending) {
     stand_on_root(s);
@@ -258,10 +271,7 @@ static int start(scan *s) {
 /* --- steps --------------------------------------------------------------------------------------- */
 
 static int step(scan *s) {
-  if (s->list != NULL) {
-    next_of_list(s);
-    return SQLITE_OK;
-  }
+  if (s->list != NULL) return next_of_list(s);
   if (s->single || (s->at_root && s->descending)) {
     kv_cursor_find(s->cursor, "", 0);
     return SQLITE_OK;
@@ -297,7 +307,10 @@ static int pass_over_rows(scan *s, sqlite3_int64 rows) {
     return kv_cursor_at(s->cursor, to) == KV_OK ? settle(s) : SQLITE_NOMEM;
   }
   int rc = SQLITE_OK;
-  for (; rows > 0 && rc == SQLITE_OK && kv_cursor_valid(s->cursor); rows--) rc = step(s);
+  for (; rows > 0 && rc == SQLITE_OK && kv_cursor_valid(s->cursor); rows--) {
+    rc = step(s);
+    if (rc == SQLITE_OK) rc = check_interrupt(s);
+  }
   return rc;
 }
 

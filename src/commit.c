@@ -10,6 +10,7 @@
 
 #define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
+#define ALLOCATE_GROUP_MAX 20 /* NORMAL groups up to this size too: see log_write.h */
 
 int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
   memset(q, 0, sizeof *q);
@@ -22,6 +23,12 @@ int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
   pthread_cond_init(&q->flusher.wake, &q->clock);
   pthread_cond_init(&q->flush_done, &q->clock);
   return KV_OK;
+}
+
+void commit_queue_attach(commit_queue *q, const log_writer *log) {
+  pthread_mutex_lock(&q->lock);
+  q->log = *log;
+  pthread_mutex_unlock(&q->lock);
 }
 
 /* --- conditions ------------------------------------------------------------------------------- */
@@ -261,6 +268,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
     ticket_link(q, ticket);
     q->stats.commits++;
     if (settings->synchronous != KV_SYNC_FULL) {
+      bool small = settings->synchronous == KV_SYNC_NORMAL &&
+                   settings->group_size <= ALLOCATE_GROUP_MAX;
+      if (small) log_writer_allocate(&q->log, q->filling.size);
       write_out(q);
       publish(q);
       if (settings->synchronous == KV_SYNC_NORMAL) ask_flusher(q, ticket);

@@ -94,6 +94,9 @@ typedef struct commit_queue {
 ** is created. Cannot fail but for KV_ENOMEM. */
 int commit_queue_init(commit_queue *q, tree *t, uint64_t seq);
 
+/* Give the queue the log that has been created; to be called by whoever has the writer's turn. */
+void commit_queue_attach(commit_queue *q, const log_writer *log);
+
 /* Stop the flush thread, flush what waits (if any commit was not of mode OFF), close the log. */
 int commit_queue_close(commit_queue *q, kv_error *err);
 

@@ -17,8 +17,14 @@
 #define NAME_SIZE 128
 
 typedef enum event_kind {
-  EVENT_WRITE, EVENT_TRUNCATE, EVENT_SYNC, EVENT_NAME, EVENT_UNNAME, EVENT_RENAME,
-  EVENT_SYNC_FOLDER, EVENT_PROMISE
+  EVENT_WRITE,
+  EVENT_TRUNCATE,
+  EVENT_SYNC,
+  EVENT_NAME,
+  EVENT_UNNAME,
+  EVENT_RENAME,
+  EVENT_SYNC_FOLDER,
+  EVENT_PROMISE
 } event_kind;
 
 typedef struct event {
@@ -43,7 +49,7 @@ static struct {
   event *events;
   size_t count, room;
   int files;
-  int of_fd[FDS_MAX];     /* file + 1, 0: not ours, -1: a folder */
+  int of_fd[FDS_MAX];          /* file + 1, 0: not ours, -1: a folder */
   name_entry names[NAMES_MAX]; /* as the running system sees them */
   int name_count;
   unsigned fail_nth;
@@ -292,7 +298,7 @@ uint64_t crash_disk_floor(size_t events) {
 /* A file on its way to a state. Only what is not certain depends on the state. */
 typedef struct image {
   char *data;
-  size_t room;   /* zeros beyond what was written */
+  size_t room; /* zeros beyond what was written */
   uint64_t size;
   size_t covered;   /* events before this one are flushed, unless in limbo */
   size_t uncertain; /* sectors, numbered from `first` over all files */
@@ -364,14 +370,20 @@ static uint64_t dice(uint64_t seed, uint64_t a, uint64_t b) {
 /* Up to which of its file's changes a sector is up to date: it has those before it. */
 static size_t sector_until(const crash_state *state, int file, size_t sector, size_t number) {
   switch (state->kind) {
-    case CRASH_ALL:
-    case CRASH_NO_NAMES: return state->events;
-    case CRASH_NONE:
-    case CRASH_SIZE: return 0;
-    case CRASH_LOSE_ONE: return number == state->index ? 0 : state->events;
-    case CRASH_KEEP_ONE: return number == state->index ? state->events : 0;
-    case CRASH_CUT: return number < state->index ? state->events : 0;
-    default: break;
+  case CRASH_ALL:
+  case CRASH_NO_NAMES:
+    return state->events;
+  case CRASH_NONE:
+  case CRASH_SIZE:
+    return 0;
+  case CRASH_LOSE_ONE:
+    return number == state->index ? 0 : state->events;
+  case CRASH_KEEP_ONE:
+    return number == state->index ? state->events : 0;
+  case CRASH_CUT:
+    return number < state->index ? state->events : 0;
+  default:
+    break;
   }
   uint64_t roll = dice(state->index, (uint64_t)file, sector);
   if (roll % 4 == 0) return 0;
@@ -391,7 +403,8 @@ static void build_write(image *m, const crash_state *state, const event *e, size
     size_t sector = from / CRASH_SECTOR_SIZE;
     uint64_t to = (sector + 1) * (uint64_t)CRASH_SECTOR_SIZE;
     if (to > end) to = end;
-    if (is_certain(m, at) || at < sector_until(state, e->file, sector, m->first + numbers[sector])) {
+    if (is_certain(m, at) ||
+        at < sector_until(state, e->file, sector, m->first + numbers[sector])) {
       memcpy(m->data + from, e->data + (from - e->offset), to - from);
     }
     from = to;
@@ -464,7 +477,8 @@ static void empty_folder(const char *folder) {
 
 static void mix_fingerprint(const void *data, size_t size) {
   const unsigned char *bytes = data;
-  for (size_t i = 0; i < size; i++) disk.fingerprint = (disk.fingerprint ^ bytes[i]) * 0x100000001b3u;
+  for (size_t i = 0; i < size; i++)
+    disk.fingerprint = (disk.fingerprint ^ bytes[i]) * 0x100000001b3u;
 }
 
 static void write_file(const char *folder, const name_entry *entry) {

@@ -47,14 +47,14 @@ uint64_t crash_disk_floor(size_t events);
 
 /* The kinds of state a crash leaves of what was not flushed. */
 typedef enum crash_kind {
-  CRASH_ALL,       /* everything got there */
-  CRASH_NONE,      /* nothing did */
-  CRASH_SIZE,      /* the new sizes without the data */
-  CRASH_NO_NAMES,  /* the data, but no name that was not flushed */
-  CRASH_LOSE_ONE,  /* all but one sector; index tells which */
-  CRASH_KEEP_ONE,  /* one sector, and the size */
-  CRASH_CUT,       /* the sectors before one, and as much of the size */
-  CRASH_RANDOM     /* each sector and size from a moment of its own; index seeds */
+  CRASH_ALL,      /* everything got there */
+  CRASH_NONE,     /* nothing did */
+  CRASH_SIZE,     /* the new sizes without the data */
+  CRASH_NO_NAMES, /* the data, but no name that was not flushed */
+  CRASH_LOSE_ONE, /* all but one sector; index tells which */
+  CRASH_KEEP_ONE, /* one sector, and the size */
+  CRASH_CUT,      /* the sectors before one, and as much of the size */
+  CRASH_RANDOM    /* each sector and size from a moment of its own; index seeds */
 } crash_kind;
 
 typedef struct crash_state {

@@ -15,12 +15,12 @@
 
 static kv_error help_err; /* of the last call below that failed */
 
-#define MUST(call)                                                                   \
-  do {                                                                               \
-    if ((call) != KV_OK) {                                                           \
-      printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, help_err.text);           \
-      abort();                                                                       \
-    }                                                                                \
+#define MUST(call)                                                                                 \
+  do {                                                                                             \
+    if ((call) != KV_OK) {                                                                         \
+      printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, help_err.text);                         \
+      abort();                                                                                     \
+    }                                                                                              \
   } while (0)
 
 static inline kv_options help_options(const char *path, kv_sync synchronous, unsigned group_size,
@@ -113,11 +113,10 @@ static inline const char *help_all(kv *db) {
     kv_cursor_value(c, &value);
     size_t size;
     const char *between = at > 0 ? " " : "", *key = kv_cursor_key(c, &size);
-    int wrote = value.type == KV_INTEGER
-                    ? snprintf(all + at, sizeof all - at, "%s%s=#%lld", between, key,
-                               (long long)value.integer)
-                    : snprintf(all + at, sizeof all - at, "%s%s=%.*s", between, key,
-                               (int)value.size, value.data);
+    int wrote = value.type == KV_INTEGER ? snprintf(all + at, sizeof all - at, "%s%s=#%lld",
+                                                    between, key, (long long)value.integer)
+                                         : snprintf(all + at, sizeof all - at, "%s%s=%.*s", between,
+                                                    key, (int)value.size, value.data);
     at += (size_t)wrote;
     if (at >= sizeof all) abort();
   }

@@ -147,7 +147,8 @@ static bool check_left(uint64_t floor, unsigned last, bool go_on) {
   bool good = CHECK(n >= floor) && CHECK(n <= last) && CHECK(hash_of_store(db) == expected[n]);
   cut += notice.code != KV_OK;
   promised_more += n > floor;
-  if (!good) printf("  found %llu, promised %llu\n", (unsigned long long)n, (unsigned long long)floor);
+  if (!good)
+    printf("  found %llu, promised %llu\n", (unsigned long long)n, (unsigned long long)floor);
   if (good && go_on) {
     char before = epochs[n + 1];
     epochs[n + 1] = 'z';
@@ -416,8 +417,9 @@ int main(void) {
   scene_conversion();
   scene_torn();
   scene_unsynced_name();
-  printf("%lu states, %lu of them different, %lu with a torn tail, %lu with more than was promised\n",
-         states, distinct, cut, promised_more);
+  printf(
+      "%lu states, %lu of them different, %lu with a torn tail, %lu with more than was promised\n",
+      states, distinct, cut, promised_more);
   CHECK(distinct >= 3000);
   CHECK(cut >= 500);
   return unit_done();

@@ -182,7 +182,7 @@ static void test_savepoints(const char *path) {
   MUST(kv_savepoint(db, 1, &help_err));
   MUST(kv_savepoint(db, 2, &help_err));
   MUST(help_delete(db, "a"));
-  kv_release(db, 1); /* and 2 with it */
+  kv_release(db, 1);     /* and 2 with it */
   kv_rollback_to(db, 0); /* below every one: the beginning */
   CHECK_STR(help_all(db), "a=0");
   MUST(help_put(db, "g", "7"));
@@ -267,7 +267,7 @@ static void test_undo_with_later_changes(void) {
   before_change(db);
   begin_change(db);
   MUST(kv_commit(db, KV_UNDOABLE, &help_err));
-  MUST(kv_begin(other, 0, &help_err)); /* the turn was passed on */
+  MUST(kv_begin(other, 0, &help_err));   /* the turn was passed on */
   MUST(help_put(other, "a", "changed")); /* the same value, but his */
   MUST(help_put(other, "b", "again"));
   MUST(help_delete(other, "c"));

@@ -17,14 +17,28 @@
 /* --- a table of calls that fail ------------------------------------------------------------------- */
 
 typedef enum fault_call {
-  CALL_OPEN, CALL_PREAD, CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FTRUNCATE, CALL_FCHMOD,
-  CALL_FSTAT, CALL_STAT, CALL_ACCESS, CALL_RENAME, CALL_LINK, CALL_UNLINK, CALL_LOCK,
-  CALL_REALPATH, CALL_RANDOM, CALL_ANY
+  CALL_OPEN,
+  CALL_PREAD,
+  CALL_PWRITE,
+  CALL_FDATASYNC,
+  CALL_FSYNC,
+  CALL_FTRUNCATE,
+  CALL_FCHMOD,
+  CALL_FSTAT,
+  CALL_STAT,
+  CALL_ACCESS,
+  CALL_RENAME,
+  CALL_LINK,
+  CALL_UNLINK,
+  CALL_LOCK,
+  CALL_REALPATH,
+  CALL_RANDOM,
+  CALL_ANY
 } fault_call;
 
 static const char *const call_names[] = {
-    "open", "pread", "pwrite", "fdatasync", "fsync", "ftruncate", "fchmod", "fstat",
-    "stat", "access", "rename", "link", "unlink", "lock", "realpath", "random"};
+    "open", "pread",  "pwrite", "fdatasync", "fsync",  "ftruncate", "fchmod",   "fstat",
+    "stat", "access", "rename", "link",      "unlink", "lock",      "realpath", "random"};
 
 static struct {
   os_table real;
@@ -195,7 +209,8 @@ static void test_failed_flush(bool for_ever) {
   check_until_reopened(db, path, "a=1 b=2", "fdatasync");
   db = help_open_full(path);
   /* what was not acknowledged may be there or not, but nothing else */
-  CHECK(strncmp(help_all(db), "a=1 b=2", 7) == 0 && help_all(db)[7 + 4 * (help_all(db)[7] == ' ')] == '\0');
+  CHECK(strncmp(help_all(db), "a=1 b=2", 7) == 0 &&
+        help_all(db)[7 + 4 * (help_all(db)[7] == ' ')] == '\0');
   MUST(help_commit_put(db, "c", "again"));
   CHECK_STR(help_all(db), "a=1 b=2 c=again");
   MUST(kv_close(db, &help_err));
@@ -232,7 +247,8 @@ static void test_full_disk(void) {
     kv_rollback(db); /* the file is there */
     fail_call(CALL_PWRITE, nth, true, ENOSPC);
     int rc = KV_OK, n = 0;
-    for (; rc == KV_OK && n < 5000; n++) rc = help_commit_put(db, "a", "some text to fill the room with");
+    for (; rc == KV_OK && n < 5000; n++)
+      rc = help_commit_put(db, "a", "some text to fill the room with");
     CHECK_INT(rc, KV_EFULL);
     CHECK(says("No space left on device" READ_ONLY));
     fail_nothing();
@@ -424,7 +440,7 @@ static void test_failed_undo(void) {
   MUST(kv_commit(db, KV_UNDOABLE | KV_KEEP_TURN, &help_err));
   fail_call(CALL_FDATASYNC, 1, false, EIO);
   CHECK_INT(kv_undo(db, &help_err), KV_EIO);
-  CHECK_STR(help_all(db), "a=2"); /* the commit stands */
+  CHECK_STR(help_all(db), "a=2");                      /* the commit stands */
   CHECK_INT(kv_begin(db, 0, &help_err), KV_EREADONLY); /* the turn is free */
   CHECK_INT(help_stats(db).readers, 0);
   MUST(kv_close(db, &help_err));
@@ -530,7 +546,8 @@ static void test_life(kv_sync synchronous, int reason, bool for_ever, bool origi
     }
     if (check_life(&l, original) != 0) {
       printf("  call %lu (%s), errno %d, %s, mode %d, %s\n", nth, done ? "none" : call_names[call],
-             reason, for_ever ? "for ever" : "once", (int)synchronous, original ? "original" : "new");
+             reason, for_ever ? "for ever" : "once", (int)synchronous,
+             original ? "original" : "new");
       return;
     }
     if (done) break;

@@ -34,17 +34,17 @@ static void *fault_realloc(void *data, size_t size) {
 }
 
 /* Do a call until memory is there for it; `unchanged` must hold in between. */
-#define RETRY(call, unchanged)                                     \
-  do {                                                             \
-    help_err.code = KV_OK;                                         \
-    int retry_rc = (call);                                         \
-    if (retry_rc == KV_ENOMEM) {                                   \
-      fault.left = 0;                                              \
-      CHECK(unchanged);                                            \
-      told++;                                                      \
-      retry_rc = (call);                                           \
-    }                                                              \
-    if (!CHECK_INT(retry_rc, KV_OK)) printf("  %s\n", help_err.text); \
+#define RETRY(call, unchanged)                                                                     \
+  do {                                                                                             \
+    help_err.code = KV_OK;                                                                         \
+    int retry_rc = (call);                                                                         \
+    if (retry_rc == KV_ENOMEM) {                                                                   \
+      fault.left = 0;                                                                              \
+      CHECK(unchanged);                                                                            \
+      told++;                                                                                      \
+      retry_rc = (call);                                                                           \
+    }                                                                                              \
+    if (!CHECK_INT(retry_rc, KV_OK)) printf("  %s\n", help_err.text);                              \
   } while (0)
 
 static unsigned long told;
@@ -227,6 +227,26 @@ static void test_lines_left_behind(void) {
   }
 }
 
+/* The line is there already when the tree has no memory for the value. */
+static void test_put_without_memory(void) {
+  static char text[5001];
+  memset(text, 't', sizeof text - 1);
+  kv *db = help_open("put", KV_SYNC_OFF, 1, 10);
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "a", text));
+  MUST(help_put(db, "b", text));
+  fault.left = 1;
+  fault.for_ever = true;
+  CHECK_INT(help_put(db, "c", text), KV_ENOMEM);
+  fault.left = 0;
+  CHECK(!kv_has(db, "c", 1));
+  MUST(kv_commit(db, 0, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = help_open("put", KV_SYNC_OFF, 1, 10);
+  CHECK_INT(help_stats(db).keys, 2);
+  MUST(kv_close(db, &help_err));
+}
+
 static int no_sync(int fd) {
   (void)fd;
   return 0;
@@ -263,6 +283,7 @@ int main(void) {
     }
   }
   test_lines_left_behind();
+  test_put_without_memory();
   printf("%lu allocations in a life, %lu failures told\n", most, told);
   CHECK(most > 30);
   CHECK(told > 200);
