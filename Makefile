@@ -107,6 +107,11 @@ test-matrix: program | setup ## The same in several releases of SQLite, which np
 	$(Q)set -f; CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDLIBS='$(LDLIBS)' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/matrix.sh $(TESTS)
 
+soak: all | setup ## Compare with an ordinary table at random for MINUTES (60), a seed a minute.
+	$(Q)end=$$(($$(date +%s) + 60 * $(or $(MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \
+	  TWIN_STEPS=100000 BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
+	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh twin || exit 1; done
+
 demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh
 

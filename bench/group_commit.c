@@ -110,8 +110,8 @@ static void *work(void *context) {
 
 static double stat_column(sqlite3 *db, const char *column) {
   sqlite3_stmt *query;
-  char *sql = sqlite3_mprintf(
-      "SELECT %s FROM kvstore_stat WHERE file GLOB '*/group_commit.dat'", column);
+  char *sql =
+      sqlite3_mprintf("SELECT %s FROM kvstore_stat WHERE file GLOB '*/group_commit.dat'", column);
   double value = 0;
   if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) == SQLITE_OK &&
       sqlite3_step(query) == SQLITE_ROW) {

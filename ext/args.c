@@ -3,11 +3,12 @@
 
 #include <string.h>
 
-#define VALID_NAMES                                                                              \
+#define VALID_NAMES                                                                                \
   "file, synchronous, group_size, group_timeout, busy_timeout, auto_checkpoint, readonly"
 
-static const char *const names[] = {"file",         "synchronous",     "group_size", "group_timeout",
-                                    "busy_timeout", "auto_checkpoint", "readonly"};
+static const char *const names[] = {"file",          "synchronous",  "group_size",
+                                    "group_timeout", "busy_timeout", "auto_checkpoint",
+                                    "readonly"};
 
 /* Space as SQL has it, independent of the locale. */
 static bool is_space(char c) {

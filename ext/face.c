@@ -6,20 +6,33 @@
 
 int face_code(int kv_code) {
   switch (kv_code) {
-    case KV_OK: return SQLITE_OK;
-    case KV_ENOMEM: return SQLITE_NOMEM;
-    case KV_EBUSY: return SQLITE_BUSY;
-    case KV_EIO: return SQLITE_IOERR;
-    case KV_EFULL: return SQLITE_FULL;
-    case KV_EREADONLY: return SQLITE_READONLY;
-    case KV_ECANTOPEN: return SQLITE_CANTOPEN;
-    case KV_EFOREIGN:
-    case KV_EVERSION: return SQLITE_NOTADB;
-    case KV_EDAMAGED: return SQLITE_CORRUPT_VTAB;
-    case KV_EKEYPATH: return SQLITE_CONSTRAINT;
-    case KV_ETOOBIG: return SQLITE_TOOBIG;
-    case KV_EMISUSE: return SQLITE_MISUSE;
-    default: return SQLITE_ERROR;
+  case KV_OK:
+    return SQLITE_OK;
+  case KV_ENOMEM:
+    return SQLITE_NOMEM;
+  case KV_EBUSY:
+    return SQLITE_BUSY;
+  case KV_EIO:
+    return SQLITE_IOERR;
+  case KV_EFULL:
+    return SQLITE_FULL;
+  case KV_EREADONLY:
+    return SQLITE_READONLY;
+  case KV_ECANTOPEN:
+    return SQLITE_CANTOPEN;
+  case KV_EFOREIGN:
+  case KV_EVERSION:
+    return SQLITE_NOTADB;
+  case KV_EDAMAGED:
+    return SQLITE_CORRUPT_VTAB;
+  case KV_EKEYPATH:
+    return SQLITE_CONSTRAINT;
+  case KV_ETOOBIG:
+    return SQLITE_TOOBIG;
+  case KV_EMISUSE:
+    return SQLITE_MISUSE;
+  default:
+    return SQLITE_ERROR;
   }
 }
 
@@ -52,13 +65,21 @@ int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...) {
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold) {
   void (*release)(void *) = hold != NULL ? kv_bytes_release : SQLITE_TRANSIENT;
   switch (value->type) {
-    case KV_INTEGER: sqlite3_result_int64(context, value->integer); break;
-    case KV_REAL: sqlite3_result_double(context, value->real); break;
-    case KV_TEXT:
-      sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
-      break;
-    case KV_BLOB: sqlite3_result_blob64(context, value->data, value->size, release); break;
-    default: sqlite3_result_null(context); break;
+  case KV_INTEGER:
+    sqlite3_result_int64(context, value->integer);
+    break;
+  case KV_REAL:
+    sqlite3_result_double(context, value->real);
+    break;
+  case KV_TEXT:
+    sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
+    break;
+  case KV_BLOB:
+    sqlite3_result_blob64(context, value->data, value->size, release);
+    break;
+  default:
+    sqlite3_result_null(context);
+    break;
   }
 }
 
@@ -74,25 +95,26 @@ int face_text(sqlite3_value *from, const char **text, size_t *size) {
 int face_value(sqlite3_value *from, kv_value *out) {
   *out = (kv_value){.type = KV_NULL};
   switch (sqlite3_value_type(from)) {
-    case SQLITE_INTEGER:
-      out->type = KV_INTEGER;
-      out->integer = sqlite3_value_int64(from);
-      break;
-    case SQLITE_FLOAT:
-      out->type = KV_REAL;
-      out->real = sqlite3_value_double(from);
-      break;
-    case SQLITE_TEXT:
-      out->type = KV_TEXT;
-      return face_text(from, &out->data, &out->size);
-    case SQLITE_BLOB:
-      out->type = KV_BLOB;
-      out->data = sqlite3_value_blob(from);
-      out->size = (size_t)sqlite3_value_bytes(from);
-      /* An empty one has no address; a zeroblob that could not be written out has become a NULL. */
-      if (out->data == NULL && sqlite3_value_type(from) != SQLITE_BLOB) return SQLITE_NOMEM;
-      break;
-    default: break;
+  case SQLITE_INTEGER:
+    out->type = KV_INTEGER;
+    out->integer = sqlite3_value_int64(from);
+    break;
+  case SQLITE_FLOAT:
+    out->type = KV_REAL;
+    out->real = sqlite3_value_double(from);
+    break;
+  case SQLITE_TEXT:
+    out->type = KV_TEXT;
+    return face_text(from, &out->data, &out->size);
+  case SQLITE_BLOB:
+    out->type = KV_BLOB;
+    out->data = sqlite3_value_blob(from);
+    out->size = (size_t)sqlite3_value_bytes(from);
+    /* An empty one has no address; a zeroblob that could not be written out has become a NULL. */
+    if (out->data == NULL && sqlite3_value_type(from) != SQLITE_BLOB) return SQLITE_NOMEM;
+    break;
+  default:
+    break;
   }
   return SQLITE_OK;
 }

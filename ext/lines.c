@@ -64,8 +64,8 @@ static int lines_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
     if (!constraint->usable) return SQLITE_CONSTRAINT;
     info->aConstraintUsage[i].argvIndex = 1;
     info->aConstraintUsage[i].omit = 1;
-    info->orderByConsumed = info->nOrderBy == 1 && info->aOrderBy[0].iColumn == LINE_OFFSET &&
-                            !info->aOrderBy[0].desc;
+    info->orderByConsumed =
+        info->nOrderBy == 1 && info->aOrderBy[0].iColumn == LINE_OFFSET && !info->aOrderBy[0].desc;
     return SQLITE_OK;
   }
   return face_fail_text(base, SQLITE_ERROR, "kvstore_log needs a file: kvstore_log('test.dat')");
@@ -121,9 +121,8 @@ static int lines_rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *out) {
 
 static void column_status(sqlite3_context *context, const inspect_row *row) {
   static const char *const words[] = {
-      [INSPECT_OK] = "ok",           [INSPECT_HEADER] = "header",
-      [INSPECT_ORIGINAL] = "original", [INSPECT_ROOM] = "room",
-      [INSPECT_TORN] = "torn",       [INSPECT_DAMAGED] = "damaged"};
+      [INSPECT_OK] = "ok",     [INSPECT_HEADER] = "header", [INSPECT_ORIGINAL] = "original",
+      [INSPECT_ROOM] = "room", [INSPECT_TORN] = "torn",     [INSPECT_DAMAGED] = "damaged"};
   const char *word = words[row->status];
   char *text = row->note[0] != '\0' ? sqlite3_mprintf("%s: %s", word, row->note)
                                     : sqlite3_mprintf("%s", word);
@@ -138,26 +137,33 @@ static int lines_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int
   const lines_cursor *c = (const lines_cursor *)base;
   const inspect_row *row = &c->row;
   switch (column) {
-    case LINE_OFFSET: sqlite3_result_int64(context, (sqlite3_int64)row->offset); break;
-    case LINE_SEQ:
-      if (row->seq > 0) sqlite3_result_int64(context, (sqlite3_int64)row->seq);
-      break;
-    case LINE_OP: sqlite3_result_text(context, row->op, -1, SQLITE_STATIC); break;
-    case LINE_KEY:
-      if (row->key != NULL) {
-        sqlite3_result_text64(context, row->key, row->key_size, SQLITE_TRANSIENT, SQLITE_UTF8);
-      }
-      break;
-    case LINE_VALUE:
-      if (row->has_value) face_result(context, &row->value, NULL);
-      break;
-    case LINE_DURABLE_SEQ:
-      if (row->op != NULL && strcmp(row->op, "COMMIT") == 0) {
-        sqlite3_result_int64(context, (sqlite3_int64)row->durable_seq);
-      }
-      break;
-    case LINE_STATUS: column_status(context, row); break;
-    default: break; /* file is omitted from the check */
+  case LINE_OFFSET:
+    sqlite3_result_int64(context, (sqlite3_int64)row->offset);
+    break;
+  case LINE_SEQ:
+    if (row->seq > 0) sqlite3_result_int64(context, (sqlite3_int64)row->seq);
+    break;
+  case LINE_OP:
+    sqlite3_result_text(context, row->op, -1, SQLITE_STATIC);
+    break;
+  case LINE_KEY:
+    if (row->key != NULL) {
+      sqlite3_result_text64(context, row->key, row->key_size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    }
+    break;
+  case LINE_VALUE:
+    if (row->has_value) face_result(context, &row->value, NULL);
+    break;
+  case LINE_DURABLE_SEQ:
+    if (row->op != NULL && strcmp(row->op, "COMMIT") == 0) {
+      sqlite3_result_int64(context, (sqlite3_int64)row->durable_seq);
+    }
+    break;
+  case LINE_STATUS:
+    column_status(context, row);
+    break;
+  default:
+    break; /* file is omitted from the check */
   }
   return SQLITE_OK;
 }

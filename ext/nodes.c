@@ -68,12 +68,15 @@ static int nodes_disconnect(sqlite3_vtab *base) {
 static int argument_of(const struct sqlite3_index_constraint *constraint) {
   bool equal = constraint->op == SQLITE_INDEX_CONSTRAINT_EQ;
   switch (constraint->iColumn) {
-    case NODE_TABLE: return equal ? WALK_TABLE : 0;
-    case NODE_ROOT: return equal ? WALK_ROOT : 0;
-    case NODE_DEPTH:
-      if (equal || constraint->op == SQLITE_INDEX_CONSTRAINT_LE) return WALK_DEPTH;
-      return constraint->op == SQLITE_INDEX_CONSTRAINT_LT ? WALK_DEPTH | WALK_DEPTH_STRICT : 0;
-    default: return 0;
+  case NODE_TABLE:
+    return equal ? WALK_TABLE : 0;
+  case NODE_ROOT:
+    return equal ? WALK_ROOT : 0;
+  case NODE_DEPTH:
+    if (equal || constraint->op == SQLITE_INDEX_CONSTRAINT_LE) return WALK_DEPTH;
+    return constraint->op == SQLITE_INDEX_CONSTRAINT_LT ? WALK_DEPTH | WALK_DEPTH_STRICT : 0;
+  default:
+    return 0;
   }
 }
 
@@ -104,8 +107,8 @@ static int nodes_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   info->needToFreeIdxStr = 1;
   info->estimatedRows = plan & WALK_DEPTH ? 1000 : plan & WALK_ROOT ? 10000 : 100000;
   info->estimatedCost = (double)info->estimatedRows;
-  info->orderByConsumed = info->nOrderBy == 1 && info->aOrderBy[0].iColumn == NODE_PATH &&
-                          !info->aOrderBy[0].desc;
+  info->orderByConsumed =
+      info->nOrderBy == 1 && info->aOrderBy[0].iColumn == NODE_PATH && !info->aOrderBy[0].desc;
   return info->idxStr != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
@@ -114,9 +117,8 @@ static int nodes_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
 /* SQLite connects a table when a statement first mentions it, and ours may be the first. SQLITE_NOMEM;
 ** whether there is such a table shows afterwards. */
 static int connect_by_name(sqlite3 *connection, const char *schema, const char *name) {
-  char *sql = schema != NULL
-                  ? sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\" LIMIT 0", schema, name)
-                  : sqlite3_mprintf("SELECT 1 FROM \"%w\" LIMIT 0", name);
+  char *sql = schema != NULL ? sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\" LIMIT 0", schema, name)
+                             : sqlite3_mprintf("SELECT 1 FROM \"%w\" LIMIT 0", name);
   sqlite3_stmt *statement = NULL;
   int rc = SQLITE_NOMEM;
   if (sql != NULL) rc = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL);
@@ -132,7 +134,9 @@ static table *find_by_name(session *s, const char *schema, const char *name) {
   for (table *t = s->tables; t != NULL; t = t->next) {
     if (sqlite3_stricmp(t->name, name) != 0) continue;
     if (schema != NULL && sqlite3_stricmp(t->schema, schema) != 0) continue;
-    int rank = sqlite3_stricmp(t->schema, "temp") == 0 ? 0 : sqlite3_stricmp(t->schema, "main") != 0 ? 2 : 1;
+    int rank = sqlite3_stricmp(t->schema, "temp") == 0   ? 0
+               : sqlite3_stricmp(t->schema, "main") != 0 ? 2
+                                                         : 1;
     if (rank < best_rank) {
       best = t;
       best_rank = rank;
@@ -162,7 +166,8 @@ static int find_table(nodes_table *t, sqlite3_value *value, table **out) {
     if (rc != SQLITE_OK) return rc;
   }
   if (*out != NULL) return SQLITE_OK;
-  return face_fail_text(&t->base, SQLITE_ERROR, "kvstore_tree: there is no kvstore table '%s'", text);
+  return face_fail_text(&t->base, SQLITE_ERROR, "kvstore_tree: there is no kvstore table '%s'",
+                        text);
 }
 
 /* --- walking ------------------------------------------------------------------------------------ */
@@ -245,22 +250,31 @@ static int nodes_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int
   size_t name = node.size;
   while (name > 0 && node.path[name - 1] != '/') name--;
   switch (column) {
-    case NODE_PATH:
-      sqlite3_result_text64(context, node.path, node.size, SQLITE_TRANSIENT, SQLITE_UTF8);
-      break;
-    case NODE_NAME:
-      sqlite3_result_text64(context, node.path + name, node.size - name, SQLITE_TRANSIENT,
-                            SQLITE_UTF8);
-      break;
-    case NODE_DEPTH: sqlite3_result_int64(context, (sqlite3_int64)node.depth); break;
-    case NODE_VALUE:
-      kv_walk_value(c->walk, &value);
-      face_result(context, &value, NULL);
-      break;
-    case NODE_HAS_VALUE: sqlite3_result_int(context, node.has_value); break;
-    case NODE_CHILDREN: sqlite3_result_int64(context, (sqlite3_int64)node.children); break;
-    case NODE_DESCENDANTS: sqlite3_result_int64(context, (sqlite3_int64)node.descendants); break;
-    default: break; /* the arguments are not asked for: they are omitted from the check */
+  case NODE_PATH:
+    sqlite3_result_text64(context, node.path, node.size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    break;
+  case NODE_NAME:
+    sqlite3_result_text64(context, node.path + name, node.size - name, SQLITE_TRANSIENT,
+                          SQLITE_UTF8);
+    break;
+  case NODE_DEPTH:
+    sqlite3_result_int64(context, (sqlite3_int64)node.depth);
+    break;
+  case NODE_VALUE:
+    kv_walk_value(c->walk, &value);
+    face_result(context, &value, NULL);
+    break;
+  case NODE_HAS_VALUE:
+    sqlite3_result_int(context, node.has_value);
+    break;
+  case NODE_CHILDREN:
+    sqlite3_result_int64(context, (sqlite3_int64)node.children);
+    break;
+  case NODE_DESCENDANTS:
+    sqlite3_result_int64(context, (sqlite3_int64)node.descendants);
+    break;
+  default:
+    break; /* the arguments are not asked for: they are omitted from the check */
   }
   return SQLITE_OK;
 }

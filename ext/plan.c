@@ -48,21 +48,32 @@ static void take_equal(sqlite3_index_info *info, choice *c, int constraint) {
 
 static void take_key(sqlite3_index_info *info, choice *c, unsigned op, int constraint) {
   switch (op) {
-    case SQLITE_INDEX_CONSTRAINT_EQ:
-    case SQLITE_INDEX_CONSTRAINT_IS: take_equal(info, c, constraint); break;
-    case SQLITE_INDEX_CONSTRAINT_GT:
-      if (!(c->plan & PLAN_LOW)) c->plan |= PLAN_LOW_STRICT;
-      take(c, PLAN_LOW, constraint);
-      break;
-    case SQLITE_INDEX_CONSTRAINT_GE: take(c, PLAN_LOW, constraint); break;
-    case SQLITE_INDEX_CONSTRAINT_LT:
-      if (!(c->plan & PLAN_HIGH)) c->plan |= PLAN_HIGH_STRICT;
-      take(c, PLAN_HIGH, constraint);
-      break;
-    case SQLITE_INDEX_CONSTRAINT_LE: take(c, PLAN_HIGH, constraint); break;
-    case SQLITE_INDEX_CONSTRAINT_GLOB: take(c, PLAN_GLOB, constraint); break;
-    case SQLITE_INDEX_CONSTRAINT_LIKE: take(c, PLAN_LIKE, constraint); break;
-    default: break;
+  case SQLITE_INDEX_CONSTRAINT_EQ:
+  case SQLITE_INDEX_CONSTRAINT_IS:
+    take_equal(info, c, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_GT:
+    if (!(c->plan & PLAN_LOW)) c->plan |= PLAN_LOW_STRICT;
+    take(c, PLAN_LOW, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_GE:
+    take(c, PLAN_LOW, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_LT:
+    if (!(c->plan & PLAN_HIGH)) c->plan |= PLAN_HIGH_STRICT;
+    take(c, PLAN_HIGH, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_LE:
+    take(c, PLAN_HIGH, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_GLOB:
+    take(c, PLAN_GLOB, constraint);
+    break;
+  case SQLITE_INDEX_CONSTRAINT_LIKE:
+    take(c, PLAN_LIKE, constraint);
+    break;
+  default:
+    break;
   }
 }
 
@@ -75,8 +86,8 @@ static bool is_limit(unsigned op) {
 ** be read first, so this order of the join is impossible. */
 static int consider(sqlite3_index_info *info, int i, choice *c) {
   const struct sqlite3_index_constraint *constraint = &info->aConstraint[i];
-  bool equal = constraint->op == SQLITE_INDEX_CONSTRAINT_EQ ||
-               constraint->op == SQLITE_INDEX_CONSTRAINT_IS;
+  bool equal =
+      constraint->op == SQLITE_INDEX_CONSTRAINT_EQ || constraint->op == SQLITE_INDEX_CONSTRAINT_IS;
   if (!constraint->usable) {
     return constraint->iColumn == COLUMN_ROOT && equal ? SQLITE_CONSTRAINT : SQLITE_OK;
   }
@@ -208,11 +219,11 @@ static char *words_of(int plan) {
   if (plan & PLAN_EQUAL) return sqlite3_mprintf("kvstore: get");
   if (plan & PLAN_IN) return sqlite3_mprintf("kvstore: in%s", plan & PLAN_DESC ? " DESC" : "");
   bool bounds = (plan & (PLAN_LOW | PLAN_HIGH)) != 0;
-  const char *what = plan & PLAN_PARENT ? "children"
-                     : plan & PLAN_ROOT ? "subtree"
+  const char *what = plan & PLAN_PARENT               ? "children"
+                     : plan & PLAN_ROOT               ? "subtree"
                      : plan & (PLAN_GLOB | PLAN_LIKE) ? "prefix"
-                     : bounds           ? "range"
-                                        : "scan";
+                     : bounds                         ? "range"
+                                                      : "scan";
   return sqlite3_mprintf("kvstore: %s%s%s%s%s%s", what,
                          bounds && (plan & (PLAN_PARENT | PLAN_ROOT)) ? " in range" : "",
                          plan & PLAN_DEPTH ? " at depth" : "", plan & PLAN_DESC ? " DESC" : "",

@@ -30,15 +30,15 @@ typedef struct list_key {
 typedef struct scan {
   sqlite3_vtab_cursor base;
   kv_cursor *cursor;
-  range range;        /* of the keys, or of those below the root */
-  char *root;         /* NULL: no root was given; sqlite3_malloc'ed */
+  range range; /* of the keys, or of those below the root */
+  char *root;  /* NULL: no root was given; sqlite3_malloc'ed */
   size_t root_size;
-  bool at_root;       /* the cursor stands on the root itself */
-  bool visit_root;    /* it has a value and belongs to the result */
+  bool at_root;    /* the cursor stands on the root itself */
+  bool visit_root; /* it has a value and belongs to the result */
   bool descending;
-  size_t depth;       /* only keys of so many segments; 0: any */
-  bool single;        /* a get: there is no next */
-  char *list;         /* the keys of an IN, one behind the other; sqlite3_malloc'ed, NULL: none */
+  size_t depth; /* only keys of so many segments; 0: any */
+  bool single;  /* a get: there is no next */
+  char *list;   /* the keys of an IN, one behind the other; sqlite3_malloc'ed, NULL: none */
   list_key *list_keys;
   size_t list_count, list_at;
   sqlite3_int64 left; /* rows that LIMIT still allows; negative: any number */
@@ -165,8 +165,8 @@ static int next_of_list(scan *s) {
     size_t at = s->descending ? s->list_count - 1 - s->list_at : s->list_at;
     const list_key *key = &s->list_keys[at];
     s->list_at++;
-    bool is_root = s->visit_root && key->size == s->root_size &&
-                   memcmp(key->bytes, s->root, key->size) == 0;
+    bool is_root =
+        s->visit_root && key->size == s->root_size && memcmp(key->bytes, s->root, key->size) == 0;
     if (is_root || range_has(&s->range, key->bytes, key->size)) {
       kv_cursor_find(s->cursor, key->bytes, key->size);
     }
@@ -188,7 +188,8 @@ static size_t size_of_first(const char *key, size_t size, size_t depth) {
 
 static size_t depth_of(const char *key, size_t size) {
   size_t depth = 1;
-  for (const char *at = key; (at = memchr(at, '/', (size_t)(key + size - at))) != NULL; at++) depth++;
+  for (const char *at = key; (at = memchr(at, '/', (size_t)(key + size - at))) != NULL; at++)
+    depth++;
   return depth;
 }
 
@@ -212,8 +213,8 @@ static int settle(scan *s) {
   while (rc == KV_OK && kv_cursor_valid(s->cursor)) {
     size_t size;
     const char *key = kv_cursor_key(s->cursor, &size);
-    bool out = s->descending ? range_is_below(&s->range, key, size)
-                             : range_is_above(&s->range, key, size);
+    bool out =
+        s->descending ? range_is_below(&s->range, key, size) : range_is_above(&s->range, key, size);
     if (out) {
       kv_cursor_find(s->cursor, "", 0);
       break;
@@ -328,11 +329,14 @@ typedef enum operand {
 
 static operand read_operand(sqlite3_value *value, const char **text, size_t *size) {
   switch (sqlite3_value_type(value)) {
-    case SQLITE_TEXT:
-      return face_text(value, text, size) == SQLITE_OK ? OPERAND_TEXT : OPERAND_NO_MEMORY;
-    case SQLITE_NULL: return OPERAND_NONE;
-    case SQLITE_BLOB: return OPERAND_BLOB;
-    default: return OPERAND_ANY;
+  case SQLITE_TEXT:
+    return face_text(value, text, size) == SQLITE_OK ? OPERAND_TEXT : OPERAND_NO_MEMORY;
+  case SQLITE_NULL:
+    return OPERAND_NONE;
+  case SQLITE_BLOB:
+    return OPERAND_BLOB;
+  default:
+    return OPERAND_ANY;
   }
 }
 
@@ -344,8 +348,8 @@ static size_t literal_size(const char *pattern, size_t size) {
   while (ascii < i && (unsigned char)pattern[ascii] < 0x80) ascii++;
   if (ascii == i) return i;
   size_t whole = pattern[i - 1] == '/' ? i - 1 : i;
-  bool is_certain = kv_keypath_check(pattern, whole, NULL) == KV_OK &&
-                    memmem(pattern, i, "\xef\xbf", 2) == NULL;
+  bool is_certain =
+      kv_keypath_check(pattern, whole, NULL) == KV_OK && memmem(pattern, i, "\xef\xbf", 2) == NULL;
   return is_certain ? i : ascii;
 }
 
@@ -375,18 +379,21 @@ static int narrow_by_like(scan *s, const char *pattern, size_t size) {
 /* Narrow by a constraint whose right-hand side is a text. */
 static int narrow_by_text(scan *s, int bit, int plan, const char *text, size_t size) {
   switch (bit) {
-    case PLAN_EQUAL: {
-      int rc = range_raise_low(&s->range, text, size, 0, false);
-      return rc == SQLITE_OK ? range_lower_high(&s->range, text, size, 0, false) : rc;
-    }
-    case PLAN_LOW: return range_raise_low(&s->range, text, size, 0, (plan & PLAN_LOW_STRICT) != 0);
-    case PLAN_HIGH:
-      return range_lower_high(&s->range, text, size, 0, (plan & PLAN_HIGH_STRICT) != 0);
-    case PLAN_LIKE: return narrow_by_like(s, text, size);
-    case PLAN_GLOB: return range_prefix(&s->range, text, literal_size(text, size));
-    default: /* PLAN_PARENT */
-      s->depth = size == 0 ? 1 : depth_of(text, size) + 1;
-      return size == 0 ? SQLITE_OK : range_below(&s->range, text, size);
+  case PLAN_EQUAL: {
+    int rc = range_raise_low(&s->range, text, size, 0, false);
+    return rc == SQLITE_OK ? range_lower_high(&s->range, text, size, 0, false) : rc;
+  }
+  case PLAN_LOW:
+    return range_raise_low(&s->range, text, size, 0, (plan & PLAN_LOW_STRICT) != 0);
+  case PLAN_HIGH:
+    return range_lower_high(&s->range, text, size, 0, (plan & PLAN_HIGH_STRICT) != 0);
+  case PLAN_LIKE:
+    return narrow_by_like(s, text, size);
+  case PLAN_GLOB:
+    return range_prefix(&s->range, text, literal_size(text, size));
+  default: /* PLAN_PARENT */
+    s->depth = size == 0 ? 1 : depth_of(text, size) + 1;
+    return size == 0 ? SQLITE_OK : range_below(&s->range, text, size);
   }
 }
 
@@ -395,13 +402,18 @@ static int narrow(scan *s, int bit, int plan, sqlite3_value *value) {
   const char *text;
   size_t size;
   switch (read_operand(value, &text, &size)) {
-    case OPERAND_TEXT: return narrow_by_text(s, bit, plan, text, size);
-    case OPERAND_NONE: s->range.empty = true; return SQLITE_OK;
-    case OPERAND_NO_MEMORY: return SQLITE_NOMEM;
-    case OPERAND_BLOB:
-      if (bit & (PLAN_EQUAL | PLAN_LOW | PLAN_PARENT)) s->range.empty = true;
-      return SQLITE_OK;
-    default: return SQLITE_OK;
+  case OPERAND_TEXT:
+    return narrow_by_text(s, bit, plan, text, size);
+  case OPERAND_NONE:
+    s->range.empty = true;
+    return SQLITE_OK;
+  case OPERAND_NO_MEMORY:
+    return SQLITE_NOMEM;
+  case OPERAND_BLOB:
+    if (bit & (PLAN_EQUAL | PLAN_LOW | PLAN_PARENT)) s->range.empty = true;
+    return SQLITE_OK;
+  default:
+    return SQLITE_OK;
   }
 }
 
@@ -471,12 +483,23 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     if (!(plan & bit)) continue;
     sqlite3_value *value = *argv++;
     switch (bit) {
-      case PLAN_IN: rc = take_list(s, value); break;
-      case PLAN_ROOT: rc = take_root(s, value); break;
-      case PLAN_DEPTH: narrow_depth(s, value); break;
-      case PLAN_LIMIT: s->left = sqlite3_value_int64(value); break;
-      case PLAN_OFFSET: offset = sqlite3_value_int64(value); break;
-      default: rc = narrow(s, bit, plan, value);
+    case PLAN_IN:
+      rc = take_list(s, value);
+      break;
+    case PLAN_ROOT:
+      rc = take_root(s, value);
+      break;
+    case PLAN_DEPTH:
+      narrow_depth(s, value);
+      break;
+    case PLAN_LIMIT:
+      s->left = sqlite3_value_int64(value);
+      break;
+    case PLAN_OFFSET:
+      offset = sqlite3_value_int64(value);
+      break;
+    default:
+      rc = narrow(s, bit, plan, value);
     }
   }
   if (rc == SQLITE_OK) rc = divide_at_root(s);
@@ -504,23 +527,28 @@ int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column)
     while (name > 0 && key[name - 1] != '/') name--;
   }
   switch (column) {
-    case COLUMN_KEY:
-      sqlite3_result_text64(context, key, size, SQLITE_TRANSIENT, SQLITE_UTF8);
-      break;
-    case COLUMN_VALUE: column_value(s, context); break;
-    case COLUMN_ROOT:
-      if (s->root != NULL) {
-        sqlite3_result_text64(context, s->root, s->root_size, SQLITE_TRANSIENT, SQLITE_UTF8);
-      }
-      break;
-    case COLUMN_PARENT:
-      sqlite3_result_text64(context, key, name > 0 ? name - 1 : 0, SQLITE_TRANSIENT, SQLITE_UTF8);
-      break;
-    case COLUMN_NAME:
-      sqlite3_result_text64(context, key + name, size - name, SQLITE_TRANSIENT, SQLITE_UTF8);
-      break;
-    case COLUMN_DEPTH: sqlite3_result_int64(context, (sqlite3_int64)depth_of(key, size)); break;
-    default: break; /* the command column is always NULL */
+  case COLUMN_KEY:
+    sqlite3_result_text64(context, key, size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    break;
+  case COLUMN_VALUE:
+    column_value(s, context);
+    break;
+  case COLUMN_ROOT:
+    if (s->root != NULL) {
+      sqlite3_result_text64(context, s->root, s->root_size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    }
+    break;
+  case COLUMN_PARENT:
+    sqlite3_result_text64(context, key, name > 0 ? name - 1 : 0, SQLITE_TRANSIENT, SQLITE_UTF8);
+    break;
+  case COLUMN_NAME:
+    sqlite3_result_text64(context, key + name, size - name, SQLITE_TRANSIENT, SQLITE_UTF8);
+    break;
+  case COLUMN_DEPTH:
+    sqlite3_result_int64(context, (sqlite3_int64)depth_of(key, size));
+    break;
+  default:
+    break; /* the command column is always NULL */
   }
   return SQLITE_OK;
 }

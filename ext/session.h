@@ -19,10 +19,10 @@ typedef struct session_link {
   struct session_link *next;
   kv *db;
   bool readonly;
-  unsigned users;    /* tables; a volatile link stays when there are none */
-  unsigned writers;  /* tables that take part in its open transaction */
-  char *table;       /* volatile: schema.table, else NULL */
-  char *former;      /* volatile: its name before a rename, which may be rolled back */
+  unsigned users;   /* tables; a volatile link stays when there are none */
+  unsigned writers; /* tables that take part in its open transaction */
+  char *table;      /* volatile: schema.table, else NULL */
+  char *former;     /* volatile: its name before a rename, which may be rolled back */
 } session_link;
 
 /* What a table's relative file name meant when the table was first opened here: SQLite connects

@@ -10,10 +10,24 @@
 #include <string.h>
 
 enum {
-  STAT_FILE, STAT_READONLY, STAT_KEYS, STAT_NODES, STAT_MEMORY_BYTES, STAT_LOG_BYTES,
-  STAT_COMMITS, STAT_FLUSHES, STAT_COMMITS_PER_FLUSH, STAT_WRITTEN_BYTES, STAT_FLUSH_P50_US,
-  STAT_FLUSH_P99_US, STAT_FLUSH_MAX_US, STAT_REPLAY_TRANSACTIONS, STAT_REPLAY_US, STAT_SEQ,
-  STAT_DURABLE_SEQ, STAT_READERS
+  STAT_FILE,
+  STAT_READONLY,
+  STAT_KEYS,
+  STAT_NODES,
+  STAT_MEMORY_BYTES,
+  STAT_LOG_BYTES,
+  STAT_COMMITS,
+  STAT_FLUSHES,
+  STAT_COMMITS_PER_FLUSH,
+  STAT_WRITTEN_BYTES,
+  STAT_FLUSH_P50_US,
+  STAT_FLUSH_P99_US,
+  STAT_FLUSH_MAX_US,
+  STAT_REPLAY_TRANSACTIONS,
+  STAT_REPLAY_US,
+  STAT_SEQ,
+  STAT_DURABLE_SEQ,
+  STAT_READERS
 };
 
 static const char declaration[] =
@@ -125,28 +139,62 @@ static int stat_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int 
   const stat_cursor *c = (const stat_cursor *)base;
   const kv_stats *row = &c->rows[c->at];
   switch (column) {
-    case STAT_FILE: sqlite3_result_text(context, row->path, -1, SQLITE_TRANSIENT); break;
-    case STAT_READONLY: sqlite3_result_int(context, row->readonly); break;
-    case STAT_KEYS: result_count(context, row->keys); break;
-    case STAT_NODES: result_count(context, row->nodes); break;
-    case STAT_MEMORY_BYTES: result_count(context, row->memory_bytes); break;
-    case STAT_LOG_BYTES: result_count(context, row->log_bytes); break;
-    case STAT_COMMITS: result_count(context, row->commits); break;
-    case STAT_FLUSHES: result_count(context, row->flushes); break;
-    case STAT_COMMITS_PER_FLUSH:
-      if (row->flushes > 0) {
-        sqlite3_result_double(context, (double)row->commits / (double)row->flushes);
-      }
-      break;
-    case STAT_WRITTEN_BYTES: result_count(context, row->written_bytes); break;
-    case STAT_FLUSH_P50_US: result_us(context, row->flush_p50_ns); break;
-    case STAT_FLUSH_P99_US: result_us(context, row->flush_p99_ns); break;
-    case STAT_FLUSH_MAX_US: result_us(context, row->flush_max_ns); break;
-    case STAT_REPLAY_TRANSACTIONS: result_count(context, row->replay_transactions); break;
-    case STAT_REPLAY_US: result_us(context, row->replay_ns); break;
-    case STAT_SEQ: result_count(context, row->seq); break;
-    case STAT_DURABLE_SEQ: result_count(context, row->durable_seq); break;
-    default: result_count(context, row->readers); break;
+  case STAT_FILE:
+    sqlite3_result_text(context, row->path, -1, SQLITE_TRANSIENT);
+    break;
+  case STAT_READONLY:
+    sqlite3_result_int(context, row->readonly);
+    break;
+  case STAT_KEYS:
+    result_count(context, row->keys);
+    break;
+  case STAT_NODES:
+    result_count(context, row->nodes);
+    break;
+  case STAT_MEMORY_BYTES:
+    result_count(context, row->memory_bytes);
+    break;
+  case STAT_LOG_BYTES:
+    result_count(context, row->log_bytes);
+    break;
+  case STAT_COMMITS:
+    result_count(context, row->commits);
+    break;
+  case STAT_FLUSHES:
+    result_count(context, row->flushes);
+    break;
+  case STAT_COMMITS_PER_FLUSH:
+    if (row->flushes > 0) {
+      sqlite3_result_double(context, (double)row->commits / (double)row->flushes);
+    }
+    break;
+  case STAT_WRITTEN_BYTES:
+    result_count(context, row->written_bytes);
+    break;
+  case STAT_FLUSH_P50_US:
+    result_us(context, row->flush_p50_ns);
+    break;
+  case STAT_FLUSH_P99_US:
+    result_us(context, row->flush_p99_ns);
+    break;
+  case STAT_FLUSH_MAX_US:
+    result_us(context, row->flush_max_ns);
+    break;
+  case STAT_REPLAY_TRANSACTIONS:
+    result_count(context, row->replay_transactions);
+    break;
+  case STAT_REPLAY_US:
+    result_us(context, row->replay_ns);
+    break;
+  case STAT_SEQ:
+    result_count(context, row->seq);
+    break;
+  case STAT_DURABLE_SEQ:
+    result_count(context, row->durable_seq);
+    break;
+  default:
+    result_count(context, row->readers);
+    break;
   }
   return SQLITE_OK;
 }

@@ -124,10 +124,11 @@ static int table_rename(sqlite3_vtab *base, const char *name) {
                           "a table cannot be named '%s', as one of its columns is", name);
   }
   if (t->default_file && t->link->table == NULL) {
-    return face_fail_text(base, SQLITE_ERROR,
-                          "'%s' has its log's name from the table; to rename it, drop it and create "
-                          "'%s' with file=",
-                          t->name, name);
+    return face_fail_text(
+        base, SQLITE_ERROR,
+        "'%s' has its log's name from the table; to rename it, drop it and create "
+        "'%s' with file=",
+        t->name, name);
   }
   char *copy = sqlite3_mprintf("%s", name);
   int rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
@@ -198,9 +199,10 @@ static int table_begin(sqlite3_vtab *base) {
 /* A COMMIT that failed with SQLITE_BUSY leaves the transaction open, ours being in the log already. */
 static int check_commit_tried(table *t) {
   if (!t->begun || kv_in_transaction(t->link->db)) return SQLITE_OK;
-  return face_fail_text(&t->base, SQLITE_ERROR,
-                        "this transaction's COMMIT has begun and could not be finished; only COMMIT "
-                        "or ROLLBACK can follow");
+  return face_fail_text(
+      &t->base, SQLITE_ERROR,
+      "this transaction's COMMIT has begun and could not be finished; only COMMIT "
+      "or ROLLBACK can follow");
 }
 
 int table_begin_late(table *t) {

@@ -13,7 +13,7 @@ typedef struct table {
   session *session;
   session_link *link;
   char *schema, *name;
-  bool default_file;   /* the log is named after the table */
+  bool default_file; /* the log is named after the table */
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */

@@ -155,16 +155,17 @@ static int update_row(table *t, sqlite3_value **argv) {
 
 /* --- commands ------------------------------------------------------------------------------------ */
 
-#define VALID_COMMANDS "flush, integrity-check, and with a value: synchronous, group_size, group_timeout"
+#define VALID_COMMANDS                                                                             \
+  "flush, integrity-check, and with a value: synchronous, group_size, group_timeout"
 
 static int run_setting(table *t, const char *name, sqlite3_value *value) {
   const char *text;
   size_t size;
   if (face_text(value, &text, &size) != SQLITE_OK) return SQLITE_NOMEM;
   if (text == NULL) {
-    return face_fail_text(&t->base, SQLITE_ERROR,
-                          "unknown command '%s', or its value is missing; valid are " VALID_COMMANDS,
-                          name);
+    return face_fail_text(
+        &t->base, SQLITE_ERROR,
+        "unknown command '%s', or its value is missing; valid are " VALID_COMMANDS, name);
   }
   char *message = NULL;
   int rc = args_apply_setting(name, text, &t->settings, &message);

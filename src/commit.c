@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
+#define FILLING_KEEP_MAX ((size_t)1 << 20)    /* a larger buffer is given back once it is written */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 20 /* NORMAL groups up to this size too: see log_write.h */
 
@@ -164,8 +164,7 @@ static void *flusher_main(void *context) {
     bool waiting = q->flusher.deadline_ns != 0 && q->failed == KV_OK;
     if (q->flushing || !waiting) {
       pthread_cond_wait(&q->flusher.wake, &q->lock);
-    } else if (q->flusher.wanted_seq > q->durable_seq ||
-               os.now_ns() >= q->flusher.deadline_ns) {
+    } else if (q->flusher.wanted_seq > q->durable_seq || os.now_ns() >= q->flusher.deadline_ns) {
       flush(q);
     } else {
       wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
@@ -244,8 +243,7 @@ static int append_lines(commit_queue *q, const buf *ops) {
   size_t start = q->filling.size;
   int rc = buf_append(&q->filling, ops->data, ops->size);
   if (rc == KV_OK) {
-    rc = log_format_commit(&q->filling, start, q->log.header.id, q->handed_seq + 1,
-                           q->durable_seq);
+    rc = log_format_commit(&q->filling, start, q->log.header.id, q->handed_seq + 1, q->durable_seq);
   }
   if (rc != KV_OK) q->filling.size = start;
   return rc;
@@ -268,8 +266,8 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
     ticket_link(q, ticket);
     q->stats.commits++;
     if (settings->synchronous != KV_SYNC_FULL) {
-      bool small = settings->synchronous == KV_SYNC_NORMAL &&
-                   settings->group_size <= ALLOCATE_GROUP_MAX;
+      bool small =
+          settings->synchronous == KV_SYNC_NORMAL && settings->group_size <= ALLOCATE_GROUP_MAX;
       if (small) log_writer_allocate(&q->log, q->filling.size);
       write_out(q);
       publish(q);

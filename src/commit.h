@@ -46,7 +46,7 @@
 
 typedef struct commit_settings {
   kv_sync synchronous;
-  unsigned group_size;       /* commits, 1 or more */
+  unsigned group_size; /* commits, 1 or more */
   unsigned group_timeout_ms;
 } commit_settings;
 
@@ -75,8 +75,8 @@ typedef struct commit_queue {
   buf filling; /* lines handed over and not yet written */
   uint64_t handed_seq, written_seq, flushing_seq, durable_seq, published_seq;
   bool flushing;
-  bool promised; /* some commit was not of mode OFF, so that closing has to flush */
-  pthread_cond_t flush_done; /* for those without a ticket */
+  bool promised;               /* some commit was not of mode OFF, so that closing has to flush */
+  pthread_cond_t flush_done;   /* for those without a ticket */
   commit_ticket *first, *last; /* those that have not returned */
   int failed;                  /* KV_OK, or why nothing can be committed any more */
   kv_error failure;

@@ -240,8 +240,8 @@ static void take_record(inspect_row *row, const log_record *record) {
 
 /* A line of an original log: WRITE, TAB, keypath, TAB, and the value as it stands. */
 static void take_original(inspect_row *row, const char *line, size_t size) {
-  const char *tab = size > 6 && memcmp(line, "WRITE\t", 6) == 0 ? memchr(line + 6, '\t', size - 6)
-                                                                : NULL;
+  const char *tab =
+      size > 6 && memcmp(line, "WRITE\t", 6) == 0 ? memchr(line + 6, '\t', size - 6) : NULL;
   if (tab == NULL) {
     if (size > 0) (void)snprintf(row->note, sizeof row->note, "not a line of an original log");
     return;

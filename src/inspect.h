@@ -33,11 +33,11 @@ typedef enum inspect_status {
 
 /* A line. Pointers live until the next call. */
 typedef struct inspect_row {
-  uint64_t offset;    /* of the line, bytes */
-  uint64_t size;      /* bytes, LF included */
+  uint64_t offset; /* of the line, bytes */
+  uint64_t size;   /* bytes, LF included */
   inspect_status status;
-  const char *op;     /* "KVSTORE", "WRITE", "DELETE", "COMMIT"; NULL: not to be told */
-  const char *key;    /* NULL: none */
+  const char *op;  /* "KVSTORE", "WRITE", "DELETE", "COMMIT"; NULL: not to be told */
+  const char *key; /* NULL: none */
   size_t key_size;
   bool has_value;
   kv_value value;

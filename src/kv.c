@@ -53,7 +53,8 @@ static commit_settings checked(const kv_settings *settings) {
   ** committer does that itself, and has FULL. */
   if (out.group_size == 1 && out.synchronous == KV_SYNC_NORMAL) out.synchronous = KV_SYNC_FULL;
   if (out.group_size > KV_GROUP_SIZE_MAX) out.group_size = KV_GROUP_SIZE_MAX;
-  if (out.group_timeout_ms > KV_GROUP_TIMEOUT_MS_MAX) out.group_timeout_ms = KV_GROUP_TIMEOUT_MS_MAX;
+  if (out.group_timeout_ms > KV_GROUP_TIMEOUT_MS_MAX)
+    out.group_timeout_ms = KV_GROUP_TIMEOUT_MS_MAX;
   return out;
 }
 
@@ -295,8 +296,7 @@ void kv_bytes_release(void *bytes) {
 void kv_cursor_count(const kv_cursor *c, const char *key, size_t size, kv_counts *out) {
   tree_counts counts;
   tree_count(c->pin.top, key, size, &counts);
-  *out = (kv_counts){
-      .values = counts.values, .nodes = counts.nodes, .children = counts.children};
+  *out = (kv_counts){.values = counts.values, .nodes = counts.nodes, .children = counts.children};
 }
 
 uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size) {
@@ -364,7 +364,8 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   *out = (kv_stats){.path = s->path, .readonly = s->readonly};
   out->readers = tree_pin_count(&s->tree);
   tree_pin pin;
-  if (tree_pin_published(&s->tree, &pin) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
+  if (tree_pin_published(&s->tree, &pin) != KV_OK)
+    return kv_error_set(err, KV_ENOMEM, "out of memory");
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
   tree_unpin(&s->tree, &pin);

@@ -53,11 +53,11 @@ typedef struct kv_settings {
 
 /* How to open. A zeroed one with a path and settings is complete. */
 typedef struct kv_options {
-  const char *path;     /* relative to the working directory of now; NULL: volatile, without a log */
+  const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
   const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
                               umask. A file in its place that is not there counts as NULL */
-  bool readonly;        /* never writes, never creates */
-  kv_settings settings; /* group_size 0: the default of its mode (kv_default_group_size) */
+  bool readonly;           /* never writes, never creates */
+  kv_settings settings;    /* group_size 0: the default of its mode (kv_default_group_size) */
 } kv_options;
 
 unsigned kv_default_group_size(kv_sync synchronous); /* FULL 1, others 50 */
@@ -193,9 +193,9 @@ uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size);
 
 /* A node of the nested tree, with or without a value. */
 typedef struct kv_node {
-  const char *path;     /* not NUL-terminated */
-  size_t size;          /* bytes of path */
-  size_t depth;         /* segments */
+  const char *path; /* not NUL-terminated */
+  size_t size;      /* bytes of path */
+  size_t depth;     /* segments */
   bool has_value;
   uint64_t children;    /* direct ones */
   uint64_t descendants; /* nodes below, with or without a value */
@@ -222,7 +222,7 @@ void kv_walk_value(const kv_walk *w, kv_value *out);
 /* --- about the store ---------------------------------------------------------------------------- */
 
 typedef struct kv_stats {
-  const char *path;      /* NULL: volatile; lives as long as the handle */
+  const char *path; /* NULL: volatile; lives as long as the handle */
   bool readonly;
   uint64_t keys, nodes;
   uint64_t memory_bytes; /* taken from the system for the tree */

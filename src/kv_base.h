@@ -14,19 +14,19 @@
 ** the last pointers, which stay untouched on failure. */
 enum {
   KV_OK = 0,
-  KV_ENOMEM = -1,     /* an allocation failed; nothing changed */
-  KV_EBUSY = -2,      /* another writer has the turn, or another process the file */
-  KV_EIO = -3,        /* the operating system failed a call; the text names call, file and reason */
-  KV_EFULL = -4,      /* no space on the disk, or a stated limit of the store is reached */
-  KV_EREADONLY = -5,  /* the store, the file or the handle cannot be written */
-  KV_ECANTOPEN = -6,  /* the file cannot be opened or created */
-  KV_EFOREIGN = -7,   /* the file is not one of our logs; it was left as it is */
-  KV_EVERSION = -8,   /* the log was made by a newer version; it was left as it is */
-  KV_EDAMAGED = -9,   /* a log whose promised content does not verify */
-  KV_EKEYPATH = -10,  /* not a keypath */
-  KV_ETOOBIG = -11,   /* longer than a stated limit */
-  KV_EMISUSE = -12,   /* the call does not fit the state of its object */
-  KV_ETORN = -13      /* an unfinished or unverifiable transaction; internal to reading a log */
+  KV_ENOMEM = -1,    /* an allocation failed; nothing changed */
+  KV_EBUSY = -2,     /* another writer has the turn, or another process the file */
+  KV_EIO = -3,       /* the operating system failed a call; the text names call, file and reason */
+  KV_EFULL = -4,     /* no space on the disk, or a stated limit of the store is reached */
+  KV_EREADONLY = -5, /* the store, the file or the handle cannot be written */
+  KV_ECANTOPEN = -6, /* the file cannot be opened or created */
+  KV_EFOREIGN = -7,  /* the file is not one of our logs; it was left as it is */
+  KV_EVERSION = -8,  /* the log was made by a newer version; it was left as it is */
+  KV_EDAMAGED = -9,  /* a log whose promised content does not verify */
+  KV_EKEYPATH = -10, /* not a keypath */
+  KV_ETOOBIG = -11,  /* longer than a stated limit */
+  KV_EMISUSE = -12,  /* the call does not fit the state of its object */
+  KV_ETORN = -13     /* an unfinished or unverifiable transaction; internal to reading a log */
 };
 
 /* An error in words: what, where, and what would be right. Filled by the function that detects
@@ -62,8 +62,8 @@ typedef struct kv_value {
 typedef enum kv_sync { KV_SYNC_OFF = 0, KV_SYNC_NORMAL = 1, KV_SYNC_FULL = 2 } kv_sync;
 
 /* Limits, each stated in the README too. */
-#define KV_KEYPATH_SIZE_MAX 65535u      /* bytes in a keypath */
-#define KV_VALUE_SIZE_MAX 2147483647u   /* bytes in a text or blob; SQLite's own limit is lower */
-#define KV_ENTRIES_MAX 4294967295u      /* values in one store */
+#define KV_KEYPATH_SIZE_MAX 65535u    /* bytes in a keypath */
+#define KV_VALUE_SIZE_MAX 2147483647u /* bytes in a text or blob; SQLite's own limit is lower */
+#define KV_ENTRIES_MAX 4294967295u    /* values in one store */
 
 #endif

@@ -17,20 +17,20 @@
 #include <stdbool.h>
 
 typedef struct log_reader {
-  int fd;          /* borrowed */
-  uint64_t size;   /* of the file when the reader was made; nothing beyond it is read; becomes less
+  int fd;        /* borrowed */
+  uint64_t size; /* of the file when the reader was made; nothing beyond it is read; becomes less
                    ** if the file turns out to have become shorter */
   char id[LOG_ID_SIZE + 1]; /* of the log, for the checksums; set by the caller after the header */
-  buf window;      /* bytes of the file ... */
-  uint64_t window_offset; /* ... from here on */
-  uint64_t given_offset;  /* before this they may have been changed by whom a line was given to */
+  buf window;               /* bytes of the file ... */
+  uint64_t window_offset;   /* ... from here on */
+  uint64_t given_offset;    /* before this they may have been changed by whom a line was given to */
 } log_reader;
 
 /* What log_reader_transaction found. */
 typedef struct log_transaction {
-  uint64_t offset;      /* where its first line starts */
-  uint64_t end_offset;  /* behind the LF of its COMMIT line */
-  uint64_t ops;         /* WRITE and DELETE lines */
+  uint64_t offset;     /* where its first line starts */
+  uint64_t end_offset; /* behind the LF of its COMMIT line */
+  uint64_t ops;        /* WRITE and DELETE lines */
   uint64_t seq;
   uint64_t durable_seq;
 } log_transaction;

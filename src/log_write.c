@@ -186,8 +186,9 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
   } else if (replace && os.rename(temporary, path) != 0) {
     rc = log_error(err, "rename to its name", path);
   } else if (!replace && os.link(temporary, path) != 0) {
-    rc = errno == EEXIST ? kv_error_set(err, KV_EBUSY, "'%s' was just created by another process", path)
-                         : log_error(err, "creation", path);
+    rc = errno == EEXIST
+             ? kv_error_set(err, KV_EBUSY, "'%s' was just created by another process", path)
+             : log_error(err, "creation", path);
   }
   if (rc != KV_OK) {
     log_draft_drop(draft);

@@ -24,13 +24,13 @@
 #include <sys/types.h>
 
 typedef struct log_writer {
-  int fd;             /* -1: no file yet */
-  const char *path;   /* borrowed */
+  int fd;           /* -1: no file yet */
+  const char *path; /* borrowed */
   log_header header;
-  uint64_t end;       /* offset behind the last transaction */
-  uint64_t size;      /* of the file; end <= size, zeros between */
+  uint64_t end;        /* offset behind the last transaction */
+  uint64_t size;       /* of the file; end <= size, zeros between */
   uint64_t synced_end; /* what is before this is on stable storage */
-  bool dirty;         /* something was written since the file was opened */
+  bool dirty;          /* something was written since the file was opened */
 } log_writer;
 
 /* Append data at the end of the log. After a failure the file is cut off at the old end if that is

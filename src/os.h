@@ -32,11 +32,11 @@ typedef struct os_table {
   int (*rename)(const char *from, const char *to);
   int (*link)(const char *from, const char *to);
   int (*unlink)(const char *path);
-  int (*lock)(int fd);            /* exclusive, for the open file, never waits: EAGAIN if taken */
-  int (*unlock)(int fd);          /* give that lock back, whoever else has the file open by a fork */
-  char *(*realpath)(const char *path); /* result is freed with os.free */
+  int (*lock)(int fd);   /* exclusive, for the open file, never waits: EAGAIN if taken */
+  int (*unlock)(int fd); /* give that lock back, whoever else has the file open by a fork */
+  char *(*realpath)(const char *path);    /* result is freed with os.free */
   int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
-  uint64_t (*now_ns)(void);       /* monotonic clock, nanoseconds */
+  uint64_t (*now_ns)(void);               /* monotonic clock, nanoseconds */
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);

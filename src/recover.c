@@ -171,11 +171,10 @@ static bool original_parse(const char *line, size_t size, log_record *out, kv_er
 }
 
 static int foreign(replay *p, uint64_t line, uint64_t offset, const char *why) {
-  return kv_error_set(p->err, KV_EFOREIGN,
-                      "'%s' is not a kvstore log, and was left as it is: line %" PRIu64
-                      " (byte %" PRIu64 "): %s",
-                      p->path, line, offset,
-                      why != NULL ? why : "it is not 'WRITE', a keypath and a value");
+  return kv_error_set(
+      p->err, KV_EFOREIGN,
+      "'%s' is not a kvstore log, and was left as it is: line %" PRIu64 " (byte %" PRIu64 "): %s",
+      p->path, line, offset, why != NULL ? why : "it is not 'WRITE', a keypath and a value");
 }
 
 /* Whether a file may be an original log, by its first bytes: so that a large file of another kind
@@ -299,7 +298,8 @@ static int save_tail(int fd, const char *path, const recovery *found, char *name
                      kv_error *err) {
   int copy;
   char *part = os.malloc(COPY_SIZE);
-  if (part == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory saving the end of '%s'", path);
+  if (part == NULL)
+    return kv_error_set(err, KV_ENOMEM, "out of memory saving the end of '%s'", path);
   int rc = create_for_tail(path, found, name, name_size, &copy, err);
   if (rc != KV_OK) {
     os.free(part);
@@ -342,8 +342,8 @@ static int cut_tail(int fd, const char *path, const recovery *found, kv_error *n
 
 int recover_finish(int fd, const char *path, const recovery *found, log_writer *out,
                    kv_error *notice, kv_error *err) {
-  log_writer writer = {.fd = fd, .path = path, .header = found->header, .end = found->end,
-                       .size = found->size};
+  log_writer writer = {
+      .fd = fd, .path = path, .header = found->header, .end = found->end, .size = found->size};
   if (found->torn_size > 0) {
     int rc = cut_tail(fd, path, found, notice, err);
     if (rc != KV_OK) return rc;

@@ -23,7 +23,7 @@ typedef struct recovery {
   uint64_t ops;          /* lines applied */
   uint64_t end;          /* offset behind the last transaction */
   uint64_t size;         /* of the file */
-  uint64_t torn_size;    /* bytes of a torn tail (zeros at its end not counted), 0 if there is none */
+  uint64_t torn_size; /* bytes of a torn tail (zeros at its end not counted), 0 if there is none */
   uint64_t took_ns;
 } recovery;
 

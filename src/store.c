@@ -111,10 +111,10 @@ static int check_creatable(const store *s, kv_error *err) {
   if (s->readonly) return open_error(s, ENOENT, err);
   char *folder = os_folder_of(s->path);
   if (folder == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
-  int rc = os.access(folder, W_OK | X_OK) == 0 ? KV_OK
-                                               : kv_error_set(err, KV_ECANTOPEN,
-                                                              "cannot create '%s': %s", s->path,
-                                                              strerror(errno));
+  int rc =
+      os.access(folder, W_OK | X_OK) == 0
+          ? KV_OK
+          : kv_error_set(err, KV_ECANTOPEN, "cannot create '%s': %s", s->path, strerror(errno));
   os.free(folder);
   return rc;
 }
@@ -145,8 +145,8 @@ static int lock_file(const store *s, int fd, bool *moved, kv_error *err) {
                         s->path);
   }
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", s->path);
-  *moved = os.stat(s->path, &named) != 0 || facts.st_dev != named.st_dev ||
-           facts.st_ino != named.st_ino;
+  *moved =
+      os.stat(s->path, &named) != 0 || facts.st_dev != named.st_dev || facts.st_ino != named.st_ino;
   return KV_OK;
 }
 

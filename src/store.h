@@ -30,24 +30,24 @@
 #include <sys/types.h>
 
 typedef struct store {
-  struct store *next;    /* in the process-wide list */
-  char *path;            /* canonical; NULL: volatile */
-  unsigned handles;      /* guarded by the list's lock */
+  struct store *next; /* in the process-wide list */
+  char *path;         /* canonical; NULL: volatile */
+  unsigned handles;   /* guarded by the list's lock */
   pthread_mutex_t opening;
-  _Atomic bool open;     /* written under `opening` */
+  _Atomic bool open; /* written under `opening` */
   bool readonly;
-  unsigned forks;        /* of this process when the store was opened */
-  mode_t file_mode;      /* for creating the file, as log_draft_begin has it */
+  unsigned forks;   /* of this process when the store was opened */
+  mode_t file_mode; /* for creating the file, as log_draft_begin has it */
   tree tree;
   commit_queue queue;
   recovery recovered;
-  int original_fd;       /* an original log that waits for its conversion, else -1 */
-  kv_error notice;       /* what opening had to do, code KV_OK if nothing */
-  bool noticed;          /* somebody has been told */
+  int original_fd; /* an original log that waits for its conversion, else -1 */
+  kv_error notice; /* what opening had to do, code KV_OK if nothing */
+  bool noticed;    /* somebody has been told */
   struct {
     pthread_mutex_t lock;
     pthread_cond_t free;
-    const void *owner;   /* a handle, NULL: free */
+    const void *owner; /* a handle, NULL: free */
     unsigned waiting;
   } turn;
 } store;

@@ -51,8 +51,8 @@ static int check_inner(const tree_inner *node, kv_error *err) {
   return kv_error_set(err, KV_EDAMAGED,
                       "the tree is wrong above '%.100s': node at byte %u has %u values, %" PRIu64
                       " nodes, %u segments; its children %" PRIu64 ", %" PRIu64 ", %" PRIu64,
-                      leaf->bytes, offset, node->values, node->nodes, node->segments,
-                      counts.values, counts.nodes, counts.children);
+                      leaf->bytes, offset, node->values, node->nodes, node->segments, counts.values,
+                      counts.nodes, counts.children);
 }
 
 static int check_nodes(tree_ref top, kv_error *err) {
@@ -84,7 +84,8 @@ static int check_leaves(tree_ref top, kv_error *err) {
       rc = kv_error_set(err, KV_EDAMAGED, "the tree is wrong: '%.100s' stands before '%.100s'",
                         before->bytes, key);
     } else if (tree_find(top, key, leaf_key_size(c.leaf)) != c.leaf) {
-      rc = kv_error_set(err, KV_EDAMAGED, "the tree is wrong: '%.100s' is there but not found", key);
+      rc =
+          kv_error_set(err, KV_EDAMAGED, "the tree is wrong: '%.100s' is there but not found", key);
     } else {
       before = c.leaf;
       if (tree_cursor_next(&c) != KV_OK) rc = no_memory(err);
@@ -108,10 +109,14 @@ static bool same_value(const tree_leaf *a, const tree_leaf *b) {
   tree_leaf_value(b, &y);
   if (x.type != y.type) return false;
   switch (x.type) {
-    case KV_NULL: return true;
-    case KV_INTEGER: return x.integer == y.integer;
-    case KV_REAL: return memcmp(&x.real, &y.real, sizeof x.real) == 0;
-    default: return x.size == y.size && (x.size == 0 || memcmp(x.data, y.data, x.size) == 0);
+  case KV_NULL:
+    return true;
+  case KV_INTEGER:
+    return x.integer == y.integer;
+  case KV_REAL:
+    return memcmp(&x.real, &y.real, sizeof x.real) == 0;
+  default:
+    return x.size == y.size && (x.size == 0 || memcmp(x.data, y.data, x.size) == 0);
   }
 }
 
@@ -126,8 +131,8 @@ static int compare_leaves(const tree_leaf *x, const char *a, const tree_leaf *y,
     return kv_error_set(err, KV_EDAMAGED, "'%.100s' is in %s and not in %s", y->bytes, b, a);
   }
   if (same_value(x, y)) return KV_OK;
-  return kv_error_set(err, KV_EDAMAGED, "'%.100s' has different values in %s and in %s", x->bytes, a,
-                      b);
+  return kv_error_set(err, KV_EDAMAGED, "'%.100s' has different values in %s and in %s", x->bytes,
+                      a, b);
 }
 
 int tree_compare(tree_ref top_a, const char *a, tree_ref top_b, const char *b, kv_error *err) {

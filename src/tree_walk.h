@@ -28,7 +28,7 @@ typedef struct tree_walk {
   unsigned depth;        /* segments of the node */
   tree_ref below;        /* what lies below the node, 0 if nothing does */
   /* how to go on */
-  tree_ref ref;          /* the edge to it is being walked */
+  tree_ref ref; /* the edge to it is being walked */
   unsigned depth_max;
   tree_step *steps;
   unsigned step_count, step_room;
