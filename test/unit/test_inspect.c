@@ -11,6 +11,7 @@
 #include "kv_help.h"
 #include "log_format.h"
 #include "os.h"
+#include "short_memory.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -450,30 +451,6 @@ static void long_lines(void) {
 }
 
 /* --- failures ---------------------------------------------------------------------------------------- */
-
-static long calls_left = -1, blocks;
-
-static bool refuse(void) {
-  if (calls_left < 0) return false;
-  return calls_left == 0 || calls_left-- == 0;
-}
-
-static void *short_malloc(size_t size) {
-  if (refuse()) return NULL;
-  blocks++;
-  return malloc(size);
-}
-
-static void *short_realloc(void *data, size_t size) {
-  if (refuse()) return NULL;
-  blocks += data == NULL;
-  return realloc(data, size);
-}
-
-static void counted_free(void *data) {
-  blocks -= data != NULL;
-  free(data);
-}
 
 static int opened;
 

@@ -7,39 +7,9 @@
 ** bytes before a call and a new one is refused, which fails each allocation of the call in turn.
 */
 #include "os.h"
+#include "short_memory.h"
 #include "tree_model.h"
 #include "unit.h"
-
-static long allocations_left = -1; /* before they fail; -1: they do not */
-static long blocks;                /* not given back */
-static unsigned long refused;
-
-static bool refuse(void) {
-  if (allocations_left < 0) return false;
-  if (allocations_left > 0) {
-    allocations_left--;
-    return false;
-  }
-  refused++;
-  return true;
-}
-
-static void *short_malloc(size_t size) {
-  if (refuse()) return NULL;
-  blocks++;
-  return malloc(size);
-}
-
-static void *short_realloc(void *data, size_t size) {
-  if (refuse()) return NULL;
-  blocks += data == NULL;
-  return realloc(data, size);
-}
-
-static void counted_free(void *data) {
-  blocks -= data != NULL;
-  free(data);
-}
 
 /* --- calls: each makes one in both, the tree and the model, if the tree's succeeds --------------- */
 
@@ -77,7 +47,7 @@ static int walk(state *s, bool deep) {
   while (rc == KV_OK && c.leaf != NULL) rc = tree_cursor_next(&c);
   if (rc != KV_OK) {
     CHECK(c.leaf == NULL);
-    allocations_left = -1; /* a cursor that failed can be used again */
+    calls_left = -1; /* a cursor that failed can be used again */
     CHECK(tree_cursor_last(&c) == KV_OK && (c.leaf != NULL) == (s->now.count > 0));
   }
   tree_cursor_free(&c);
@@ -153,9 +123,9 @@ static void system_allocations_fail(uint64_t seed) {
     long n = 0;
     int rc;
     for (;; n++) {
-      allocations_left = n;
+      calls_left = n;
       rc = call(&s, number, seed + (uint64_t)number * 99);
-      allocations_left = -1;
+      calls_left = -1;
       if (rc != KV_ENOMEM) break;
       if (s.t.edit.open && !CHECK_STR(model_compare_walk(&s.now, s.t.edit.top), NULL)) return;
     }
@@ -181,9 +151,9 @@ static void pool_is_empty(uint64_t seed, size_t left) {
   for (int number = 0;; number++) {
     cut_pool(&s.t.memory, left);
     size_t bytes = atomic_load(&s.t.memory.bytes), garbage = s.t.garbage_size;
-    allocations_left = 0;
+    calls_left = 0;
     int rc = call(&s, number, seed + (uint64_t)number * 99);
-    allocations_left = -1;
+    calls_left = -1;
     if (rc == KV_ENOMEM) {
       if (s.t.edit.open && !CHECK_STR(model_compare_walk(&s.now, s.t.edit.top), NULL)) return;
       bool leaked = s.t.garbage_size == garbage && atomic_load(&s.t.memory.bytes) != bytes;
@@ -201,21 +171,21 @@ static void pool_is_empty(uint64_t seed, size_t left) {
 static void beginning_fails(void) {
   tree t;
   for (long n = 0; n < 2; n++) {
-    allocations_left = n;
+    calls_left = n;
     CHECK(tree_init(&t) == KV_ENOMEM);
-    allocations_left = -1;
+    calls_left = -1;
     CHECK_INT(blocks, 0);
   }
   CHECK(tree_init(&t) == KV_OK);
   for (long n = 0; n < 2; n++) {
-    allocations_left = n;
+    calls_left = n;
     CHECK(tree_edit_begin(&t) == KV_ENOMEM && !t.edit.open);
   }
-  allocations_left = -1;
+  calls_left = -1;
   CHECK(tree_edit_begin(&t) == KV_OK);
-  allocations_left = 0; /* sealing and rolling back need nothing */
+  calls_left = 0; /* sealing and rolling back need nothing */
   tree_publish(&t, tree_edit_seal(&t, 1));
-  allocations_left = -1;
+  calls_left = -1;
   tree_destroy(&t);
   CHECK_INT(blocks, 0);
 }

@@ -10,6 +10,7 @@
 #include "keypath.h"
 #include "kv_help.h"
 #include "os.h"
+#include "short_memory.h"
 #include "tree_model.h"
 #include "tree_walk.h"
 #include "unit.h"
@@ -290,30 +291,6 @@ static void passed_over_is_not_touched(void) {
 
 /* --- memory -------------------------------------------------------------------------------------- */
 
-static long allocations_left = -1, blocks;
-
-static bool refuse(void) {
-  if (allocations_left < 0) return false;
-  return allocations_left == 0 || allocations_left-- == 0;
-}
-
-static void *short_malloc(size_t size) {
-  if (refuse()) return NULL;
-  blocks++;
-  return malloc(size);
-}
-
-static void *short_realloc(void *data, size_t size) {
-  if (refuse()) return NULL;
-  blocks += data == NULL;
-  return realloc(data, size);
-}
-
-static void counted_free(void *data) {
-  blocks -= data != NULL;
-  free(data);
-}
-
 /* A whole walk; nodes seen, or -1 if memory was short. */
 static long walk_all(tree_ref top) {
   tree_walk w;
@@ -331,9 +308,9 @@ static void every_allocation_fails(void) {
   if (!CHECK(tree_init(&t) == KV_OK && tree_edit_begin(&t) == KV_OK)) return;
   long levels = (long)fill_deep(&t, key), n = 0, seen = -1, held = blocks;
   for (; n < 100 && seen < 0; n++) {
-    allocations_left = n;
+    calls_left = n;
     seen = walk_all(t.edit.top);
-    allocations_left = -1;
+    calls_left = -1;
     CHECK_INT(blocks, held);
   }
   CHECK_INT(seen, levels);
@@ -341,9 +318,9 @@ static void every_allocation_fails(void) {
   tree_cursor c;
   for (n = 0; n < 100; n++) {
     tree_cursor_init(&c, t.edit.top);
-    allocations_left = n;
+    calls_left = n;
     int rc = tree_cursor_at(&c, (uint64_t)levels / 10);
-    allocations_left = -1;
+    calls_left = -1;
     CHECK(rc == KV_OK ? c.leaf != NULL : rc == KV_ENOMEM && c.leaf == NULL);
     tree_cursor_free(&c);
     CHECK_INT(blocks, held);
@@ -364,9 +341,9 @@ static void moving_fails(kv *db) {
     kv_walk *w = NULL;
     kv_node node;
     MUST(kv_walk_open(db, "", 0, 9, &w, &help_err));
-    allocations_left = n;
+    calls_left = n;
     rc = kv_walk_next(w);
-    allocations_left = -1;
+    calls_left = -1;
     CHECK(rc == KV_OK || rc == KV_ENOMEM);
     CHECK(kv_walk_node(w, &node) == (rc == KV_OK));
     kv_walk_close(w);
@@ -391,9 +368,9 @@ static void opening_fails(void) {
   }
   MUST(kv_commit(db, 0, &help_err));
   for (; w == NULL && n < 100; n++) {
-    allocations_left = n;
+    calls_left = n;
     int rc = kv_walk_open(db, "", 0, 9, &w, &help_err);
-    allocations_left = -1;
+    calls_left = -1;
     CHECK(rc == KV_OK || (rc == KV_ENOMEM && w == NULL));
     if (w == NULL) CHECK_INT(help_stats(db).readers, 0);
   }
