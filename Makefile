@@ -115,7 +115,7 @@ soak: all | setup ## Compare with an ordinary table at random for MINUTES (60), 
 demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh
 
-bench: all $(BENCH_BINS) ## Measure everything against its peers; QUICK=1 takes two minutes.
+bench: all $(BENCH_BINS) ## What fsync costs here, and what group commit gives back; QUICK=1 is short.
 	$(Q)BUILD=$(B) QUICK=$(QUICK) bench/run.sh
 
 format: ## Format the C sources.

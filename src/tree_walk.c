@@ -66,11 +66,11 @@ static bool next_child(tree_walk *w) {
       w->step_count--;
       continue;
     }
-    tree_ref *refs = inner_refs(node), *child = refs + step->index++;
-    bool folder = child == inner_find(node, '/');
+    const tree_ref *child = inner_refs(node) + step->index++;
+    bool folder = inner_find(node, '/') == child;
     w->depth = step->depth + folder;
     if (folder && w->depth >= w->depth_max) continue;
-    if (child == inner_find(node, 0)) continue; /* the end of a key: the node stood on before */
+    if (step->index == 1 && inner_find(node, 0) != NULL) continue; /* the node stood on before */
     w->ref = *child;
     w->label = first_leaf(*child);
     return true;
