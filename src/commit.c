@@ -10,7 +10,7 @@
 
 #define FILLING_KEEP_MAX ((size_t)1 << 20)    /* a larger buffer is given back once it is written */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
-#define ALLOCATE_GROUP_MAX 20 /* NORMAL groups up to this size too: see log_write.h */
+#define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
 
 int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
   memset(q, 0, sizeof *q);

@@ -7,9 +7,10 @@
 ** what was appended before it was called.
 **
 ** Room ahead. Overwriting allocated space is cheaper to flush than growing the file, which also
-** has to write the file's new size (62 against 77 us per flush on one machine), but an overwriting
-** pwrite costs more than an appending one (1.8 against 0.5 us there). So a flush for each commit wants room
-** ahead, and a flush for many commits does not: log_writer_allocate is called by the former only.
+** has to write the file's new size (62 against 77 us per flush on one machine, and more while others
+** append), but an overwriting pwrite costs more than an appending one (1.8 against 0.5 us there). So
+** flushes for one or some tens of commits want room ahead, and flushes for many do not; the commit
+** queue decides.
 ** Room ahead is zeros, which a reader takes for the end; closing cuts it off again.
 **
 ** Errors: KV_ENOMEM, KV_EIO, KV_EFULL and those listed, each with a text that names call and file.
