@@ -205,18 +205,26 @@ int kv_flush(kv *db, kv_error *err) {
 
 /* --- cursors ---------------------------------------------------------------------------------- */
 
-/* Pin what the handle sees now: its own transaction, or the newest committed version. */
-static int pin_now(kv *db, tree_pin *out) {
-  tree *t = &db->txn.store->tree;
-  return db->txn.state == TXN_OPEN ? tree_pin_edit(t, out) : tree_pin_published(t, out);
+/* Pin what the handle sees now: its own transaction, or the newest version that anyone in any process
+** has committed. */
+static int pin_now(kv *db, tree_pin *out, kv_error *err) {
+  store *s = db->txn.store;
+  int rc;
+  if (db->txn.state == TXN_OPEN) {
+    rc = tree_pin_edit(&s->tree, out);
+  } else {
+    rc = store_refresh(s, err);
+    if (rc != KV_OK) return rc;
+    rc = tree_pin_published(&s->tree, out);
+  }
+  return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
 }
 
-int kv_cursor_refresh(kv_cursor *c) {
-  tree *t = &c->store->tree;
-  tree_unpin(t, &c->pin);
+int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
+  tree_unpin(&c->store->tree, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
-  int rc = pin_now(c->db, &c->pin);
+  int rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
@@ -230,9 +238,10 @@ int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  if (kv_cursor_refresh(c) != KV_OK) {
+  rc = kv_cursor_refresh(c, err);
+  if (rc != KV_OK) {
     kv_cursor_close(c);
-    return kv_error_set(err, KV_ENOMEM, "out of memory");
+    return rc;
   }
   *out = c;
   return KV_OK;
@@ -318,15 +327,17 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
   kv_walk *w = os.malloc(sizeof *w);
   if (w == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   w->tree = &db->txn.store->tree;
-  rc = pin_now(db, &w->pin);
-  if (rc == KV_OK) {
-    unsigned limit = depth_max < KV_KEYPATH_SIZE_MAX ? (unsigned)depth_max : KV_KEYPATH_SIZE_MAX;
-    rc = tree_walk_start(&w->place, w->pin.top, root, size, limit);
-    if (rc != KV_OK) kv_walk_close(w);
-  } else {
+  rc = pin_now(db, &w->pin, err);
+  if (rc != KV_OK) {
     os.free(w);
+    return rc;
   }
-  if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
+  unsigned limit = depth_max < KV_KEYPATH_SIZE_MAX ? (unsigned)depth_max : KV_KEYPATH_SIZE_MAX;
+  rc = tree_walk_start(&w->place, w->pin.top, root, size, limit);
+  if (rc != KV_OK) {
+    kv_walk_close(w);
+    return kv_error_set(err, rc, "out of memory");
+  }
   *out = w;
   return KV_OK;
 }
@@ -366,6 +377,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   tree_pin pin;
   if (tree_pin_published(&s->tree, &pin) != KV_OK)
     return kv_error_set(err, KV_ENOMEM, "out of memory");
+  const share_page *page = atomic_load(&s->page);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
   tree_unpin(&s->tree, &pin);
@@ -377,7 +389,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->torn_bytes = s->recovered.torn_size;
   commit_queue *q = &s->queue;
   pthread_mutex_lock(&q->lock);
-  out->log_bytes = q->log.fd >= 0 ? q->log.end : s->recovered.end;
+  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->recovered.end;
   out->commits = q->stats.commits;
   out->flushes = q->stats.flushes;
   out->written_bytes = q->stats.bytes;
@@ -385,7 +397,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->flush_p99_ns = histogram_percentile_ns(&q->stats.flush_ns, 0.99);
   out->flush_max_ns = q->stats.flush_ns.max_ns;
   out->seq = q->handed_seq;
-  out->durable_seq = q->durable_seq;
+  out->durable_seq = page != NULL ? atomic_load(&page->durable_seq) : s->recovered.seq;
   pthread_mutex_unlock(&q->lock);
   return KV_OK;
 }

@@ -146,12 +146,15 @@ void kv_get_settings(const kv *db, kv_settings *out);
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* A cursor on the version of now; it stands nowhere. KV_ENOMEM, KV_EMISUSE (forked). */
+/* A cursor on the version of now; it stands nowhere. What other processes have committed is read from
+** the log first. KV_ENOMEM, KV_EMISUSE (forked); KV_EIO, KV_ECANTOPEN, KV_EDAMAGED, KV_EBUSY (the log
+** cannot be read on). */
 int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err);
 void kv_cursor_close(kv_cursor *c);
 
-/* Look at the version of now instead. KV_ENOMEM; then the cursor sees an empty one. */
-int kv_cursor_refresh(kv_cursor *c);
+/* Look at the version of now instead. Errors as for kv_cursor_open; then the cursor sees an empty
+** one. */
+int kv_cursor_refresh(kv_cursor *c, kv_error *err);
 
 typedef enum kv_seek { KV_SEEK_GE, KV_SEEK_GT, KV_SEEK_LE, KV_SEEK_LT } kv_seek;
 

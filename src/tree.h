@@ -44,7 +44,8 @@ typedef struct tree_readers tree_readers;
 typedef struct tree_version {
   tree_ref top;
   _Atomic uint64_t stamp;
-  uint64_t seq;              /* the caller's number for it */
+  uint64_t seq;              /* the caller's number for it ... */
+  uint64_t window;           /* ... and how many of them may be unflushed when it becomes visible */
   struct tree_version *next; /* the one sealed after it, or the free list */
 } tree_version;
 
@@ -154,6 +155,9 @@ void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree
 ** been. Neither can fail. */
 tree_version *tree_edit_seal(tree *t, uint64_t seq);
 void tree_edit_rollback(tree *t);
+
+/* Drop everything; the edit has changed nothing yet. KV_ENOMEM. */
+int tree_edit_clear(tree *t);
 
 /* Make a sealed version the one that tree_pin_published finds. */
 void tree_publish(tree *t, tree_version *version);

@@ -436,12 +436,21 @@ void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree
   t->edit.frozen = frozen;
 }
 
+int tree_edit_clear(tree *t) {
+  assert(t->edit.open && t->edit.top == t->head->top);
+  if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
+  if (t->edit.top != 0) garbage_add(t, t->edit.top, 1); /* every node is younger than that */
+  t->edit.top = 0;
+  return KV_OK;
+}
+
 tree_version *tree_edit_seal(tree *t, uint64_t seq) {
   assert(t->edit.open);
   tree_version *version = version_new(t);
   assert(version != NULL);
   version->top = t->edit.top;
   version->seq = seq;
+  version->window = 0;
   atomic_store(&version->stamp, t->stamp);
   garbage_add(t, version_ref(t->head), 0);
   t->head->next = version;

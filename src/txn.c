@@ -46,14 +46,7 @@ static void end(txn *x) {
 static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
-  if (s->path != NULL) {
-    kv_error why;
-    if (commit_failure(&s->queue, &why) != KV_OK) {
-      return kv_error_set(err, KV_EREADONLY, "%s", why.text);
-    }
-    rc = store_make_writable(s, err);
-  }
-  if (rc == KV_OK && tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
+  if (tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
   if (rc == KV_OK) x->state = TXN_OPEN;
   return rc;
 }
@@ -64,10 +57,8 @@ int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
   if (s->readonly) {
     return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", store_name(s));
   }
-  int rc = store_turn_take(s, x, busy_timeout_ms);
-  if (rc != KV_OK) {
-    return kv_error_set(err, rc, "another writer has the turn in '%s'", store_name(s));
-  }
+  int rc = store_turn_take(s, x, busy_timeout_ms, err);
+  if (rc != KV_OK) return rc;
   x->has_turn = true;
   rc = begin_with_turn(x, err);
   if (rc != KV_OK) pass_turn(x);
@@ -237,8 +228,10 @@ int txn_undo(txn *x, kv_error *err) {
   assert(x->state == TXN_COMMITTED);
   buf lines = x->records;
   x->records = (buf){0};
-  while (!x->has_turn) x->has_turn = store_turn_take(x->store, x, UINT_MAX) == KV_OK;
-  int rc = begin_with_turn(x, err);
+  int rc = KV_OK;
+  while (!x->has_turn && (rc = store_turn_take(x->store, x, UINT_MAX, err)) == KV_EBUSY) continue;
+  if (rc == KV_OK) x->has_turn = true;
+  if (rc == KV_OK) rc = begin_with_turn(x, err);
   if (rc == KV_OK) {
     rc = restore_all(x, &lines, err);
     tree_pin before = x->before, after = x->after; /* for they outlive the new commit */
