@@ -360,6 +360,16 @@ void commit_suspend(commit_queue *q) {
   pthread_mutex_unlock(&q->lock);
 }
 
+int commit_end(commit_queue *q, uint64_t *end, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  assert(q->appending);
+  write_out(q);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK) *end = q->log.end;
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
 void commit_switch(commit_queue *q, const log_writer *log, const share_file *file) {
   pthread_mutex_lock(&q->lock);
   assert(q->appending && q->filling.size == 0);

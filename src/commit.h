@@ -55,6 +55,7 @@ typedef struct commit_settings {
   kv_sync synchronous;
   unsigned group_size; /* commits, 1 or more */
   unsigned group_timeout_ms;
+  uint64_t auto_checkpoint; /* bytes */
 } commit_settings;
 
 /* A transaction in the queue; lives on the stack of the thread that commits it. */
@@ -128,6 +129,9 @@ void commit_seal_others(commit_queue *q, uint64_t seq);
 
 /* Show what has become visible by what others did. */
 void commit_show(commit_queue *q);
+
+/* By who has the turn: write what was handed over, and tell where the log ends then. */
+int commit_end(commit_queue *q, uint64_t *end, kv_error *err);
 
 /* Go on in a new file, whose every transaction up to the newest is on stable storage, and tell the
 ** other processes. By who has the turn; closes the old one. */

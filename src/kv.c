@@ -7,6 +7,7 @@
 #include "kv.h"
 
 #include "check.h"
+#include "checkpoint.h"
 #include "keypath.h"
 #include "os.h"
 #include "store.h"
@@ -15,6 +16,8 @@
 
 #include <assert.h>
 #include <string.h>
+
+#define AUTO_CHECKPOINT ((uint64_t)64 << 20)
 
 struct kv {
   txn txn; /* with the store and the settings */
@@ -47,7 +50,9 @@ int kv_keypath_check(const char *key, size_t size, kv_error *err) {
 static commit_settings checked(const kv_settings *settings) {
   commit_settings out = {.synchronous = settings->synchronous,
                          .group_size = settings->group_size,
-                         .group_timeout_ms = settings->group_timeout_ms};
+                         .group_timeout_ms = settings->group_timeout_ms,
+                         .auto_checkpoint = settings->auto_checkpoint};
+  if (out.auto_checkpoint == 0) out.auto_checkpoint = AUTO_CHECKPOINT;
   if (out.group_size == 0) out.group_size = kv_default_group_size(out.synchronous);
   /* NORMAL with groups of one would flush for each commit by a thread of its own, for nothing: the
   ** committer does that itself, and has FULL. */
@@ -101,7 +106,8 @@ void kv_get_settings(const kv *db, kv_settings *out) {
   const commit_settings *settings = &db->txn.settings;
   *out = (kv_settings){.synchronous = settings->synchronous,
                        .group_size = settings->group_size,
-                       .group_timeout_ms = settings->group_timeout_ms};
+                       .group_timeout_ms = settings->group_timeout_ms,
+                       .auto_checkpoint = settings->auto_checkpoint};
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */
@@ -121,19 +127,25 @@ static bool is_open(const kv *db) {
   return check_open(db, NULL) == KV_OK;
 }
 
+static int readonly_error(const kv *db, kv_error *err) {
+  return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1",
+                      store_name(db->txn.store));
+}
+
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
-  if (db->readonly) {
-    return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1",
-                        db->txn.store->path != NULL ? db->txn.store->path : ":memory:");
-  }
+  if (db->readonly) return readonly_error(db, err);
   return txn_begin(&db->txn, busy_timeout_ms, err);
 }
 
 bool kv_in_transaction(const kv *db) {
   return db->txn.state == TXN_OPEN;
+}
+
+bool kv_has_changes(const kv *db) {
+  return db->txn.state == TXN_OPEN && db->txn.records.size > 0;
 }
 
 int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
@@ -201,6 +213,17 @@ int kv_flush(kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
   return commit_flush(&db->txn.store->queue, err);
+}
+
+int kv_checkpoint(kv *db, kv_error *err) {
+  store *s = db->txn.store;
+  int rc = store_check_fork(s, err);
+  if (rc != KV_OK) return rc;
+  if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
+  if (db->readonly) return readonly_error(db, err);
+  if (s->path == NULL) return KV_OK;
+  rc = store_refresh(s, err); /* a log that was never written stays that way */
+  return rc == KV_OK && s->page != NULL ? checkpoint_run(s, err) : rc;
 }
 
 /* --- cursors ---------------------------------------------------------------------------------- */
@@ -380,6 +403,8 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   const share_page *page = atomic_load(&s->page);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
+  out->live_bytes = pin.bytes;
+  out->reader_lag = tree_pin_lag(&s->tree);
   tree_unpin(&s->tree, &pin);
   out->keys = counts.values;
   out->nodes = counts.nodes;
@@ -397,6 +422,8 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->flush_p99_ns = histogram_percentile_ns(&q->stats.flush_ns, 0.99);
   out->flush_max_ns = q->stats.flush_ns.max_ns;
   out->seq = q->handed_seq;
+  out->checkpoints = page != NULL ? atomic_load(&page->checkpoints) : 0;
+  out->checkpoint_time = page != NULL ? atomic_load(&page->checkpoint_time) : 0;
   out->durable_seq = page != NULL ? atomic_load(&page->durable_seq) : s->recovered.seq;
   pthread_mutex_unlock(&q->lock);
   return KV_OK;

@@ -46,7 +46,12 @@ typedef struct kv_settings {
   kv_sync synchronous;
   unsigned group_size;       /* commits that one flush waits for, 1 to KV_GROUP_SIZE_MAX */
   unsigned group_timeout_ms; /* and how long the oldest of them waits at most */
+  uint64_t auto_checkpoint;  /* bytes of log from which on a commit starts a checkpoint in the
+                                background, if they are 4 times what is in it; 0: 64 MiB,
+                                KV_NEVER: never */
 } kv_settings;
+
+#define KV_NEVER UINT64_MAX
 
 #define KV_GROUP_SIZE_MAX 1000000u
 #define KV_GROUP_TIMEOUT_MS_MAX 3600000u
@@ -98,6 +103,9 @@ int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
 /* Whether the handle is between kv_begin and its end. */
 bool kv_in_transaction(const kv *db);
 
+/* Whether it has changed anything in it. */
+bool kv_has_changes(const kv *db);
+
 /* Give a keypath a value, copied; *replaced (may be NULL) tells whether it had one. KV_EKEYPATH,
 ** KV_ETOOBIG, KV_EFULL (KV_ENTRIES_MAX), KV_ENOMEM, KV_EMISUSE (no transaction). */
 int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
@@ -139,6 +147,12 @@ void kv_rollback(kv *db);
 
 /* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
 int kv_flush(kv *db, kv_error *err);
+
+/* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
+** only while the last transactions are copied and the new file takes the old one's name. Other
+** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
+** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
+int kv_checkpoint(kv *db, kv_error *err);
 
 /* Replace the handle's settings; they apply from the next commit on. */
 void kv_set_settings(kv *db, const kv_settings *settings);
@@ -237,6 +251,10 @@ typedef struct kv_stats {
   uint64_t torn_bytes;       /* of a torn tail found by opening */
   uint64_t seq, durable_seq; /* newest commit handed over, newest on stable storage */
   uint64_t readers;          /* versions pinned by cursors */
+  uint64_t reader_lag;       /* commits made since the oldest of them */
+  uint64_t live_bytes;       /* of keypaths and values */
+  uint64_t checkpoints;      /* since the log was opened by the first of its processes */
+  uint64_t checkpoint_time;  /* of the last of them, seconds since 1970; 0: none yet */
 } kv_stats;
 int kv_get_stats(kv *db, kv_stats *out, kv_error *err);
 

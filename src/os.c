@@ -110,6 +110,10 @@ static uint64_t call_now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t call_time_s(void) {
+  return (uint64_t)time(NULL);
+}
+
 os_table os = {
     .open = call_open,
     .close = close,
@@ -136,6 +140,7 @@ os_table os = {
     .realpath = call_realpath,
     .random = call_random,
     .now_ns = call_now_ns,
+    .time_s = call_time_s,
     .malloc = malloc,
     .realloc = realloc,
     .free = free,

@@ -49,6 +49,7 @@ typedef struct os_table {
   char *(*realpath)(const char *path);    /* result is freed with os.free */
   int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
   uint64_t (*now_ns)(void);               /* monotonic clock, nanoseconds */
+  uint64_t (*time_s)(void);               /* wall clock, seconds since 1970 */
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);

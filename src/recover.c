@@ -81,6 +81,15 @@ static bool look_for_promise(void *context, const log_transaction *t) {
 /* The transaction at found->end does not verify: a torn tail, or damage to what was promised? */
 static int judge_tail(replay *p) {
   bool zeros = false;
+  const recovery *found = p->found;
+  if (found->header.base_seq > 0 && found->transactions == 0) {
+    return kv_error_set(p->err, KV_EDAMAGED,
+                        "log '%s' is damaged: its first transaction, at byte %" PRIu64
+                        " (line %" PRIu64
+                        "), does not verify, though a checkpoint put it on stable "
+                        "storage; nothing was changed; 'kvstore check' tells more",
+                        p->path, found->end, found->lines + 1);
+  }
   int rc = log_reader_zeros(&p->reader, p->found->end, &zeros);
   if (rc != KV_OK || zeros) return rc;
   promise promised = {.damaged_seq = p->found->seq + 1};

@@ -68,6 +68,13 @@ typedef struct store {
     unsigned waiting;
     uint64_t began_ns; /* when the process got it from the others */
   } turn;
+  struct {
+    pthread_t id;
+    bool started;      /* there is a thread to be joined; by who has the turn, or closes */
+    _Atomic bool busy; /* and it is at work */
+    _Atomic bool stop; /* the store is being closed */
+    _Atomic uint64_t not_before; /* bytes of log, after one that failed */
+  } checkpointer;                /* see checkpoint.h */
 } store;
 
 /* Open the store of a path, or find it open; NULL makes a volatile one. path may be relative and

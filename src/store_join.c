@@ -272,6 +272,8 @@ int store_look(store *s, kv_error *err) {
 
 int store_leave(store *s, kv_error *err) {
   bool last = false;
+  atomic_store(&s->checkpointer.stop, true);
+  if (s->checkpointer.started) pthread_join(s->checkpointer.id, NULL);
   if (s->share.member != 0) share_begin_leaving(&s->share, &last);
   int rc = commit_queue_close(&s->queue, last, err);
   if (s->follow.fd >= 0) os.close(s->follow.fd);

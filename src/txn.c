@@ -1,6 +1,7 @@
 /* txn.c - one handle's transaction. See txn.h. */
 #include "txn.h"
 
+#include "checkpoint.h"
 #include "log_format.h"
 #include "os.h"
 
@@ -176,6 +177,7 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
     return rc;
   }
   if (undoable) tree_pin_move_to_head(&s->tree, &x->after);
+  if (logged) checkpoint_consider(s, x->settings.auto_checkpoint);
   if (!keep_turn) pass_turn(x);
   x->state = TXN_COMMITTED;
   if (logged) rc = commit_wait(&s->queue, &ticket, err);
