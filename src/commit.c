@@ -442,6 +442,13 @@ void commit_volatile(commit_queue *q) {
   pthread_mutex_unlock(&q->lock);
 }
 
+uint64_t commit_handed_seq(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t seq = q->handed_seq;
+  pthread_mutex_unlock(&q->lock);
+  return seq;
+}
+
 int commit_pin_newest(commit_queue *q, tree_pin *out) {
   pthread_mutex_lock(&q->lock);
   int rc = tree_pin_head(q->tree, out);

@@ -147,6 +147,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
 /* The same for a volatile store: the sealed version is all there is, and nothing to wait for. */
 void commit_volatile(commit_queue *q);
 
+/* The number of the newest transaction handed over. */
+uint64_t commit_handed_seq(commit_queue *q);
+
 /* Pin the newest version handed over, whether or not it is visible yet. KV_ENOMEM. */
 int commit_pin_newest(commit_queue *q, tree_pin *out);
 
