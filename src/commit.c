@@ -532,7 +532,7 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
-  assert(q->first == NULL && !q->flushing && q->filling.size == 0);
+  assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
   if (last && q->log.fd >= 0) {
     q->log.end = atomic_load(&q->page->end);
     q->log.size = atomic_load(&q->page->size);
