@@ -12,6 +12,7 @@
 **     args.c      the arguments of CREATE VIRTUAL TABLE
 **     session.c   what one connection has open; shares a handle between tables on one log
 **     range.c     an interval of keys, for scan.c
+**     fold.c      a prefix in either case, for scan.c
 **     nodes.c     the table-valued function kvstore_tree
 **     lines.c     the table-valued function kvstore_log
 **     stat.c      the kvstore_stat table

@@ -111,7 +111,7 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
     rc = sqlite3_create_module_v2(connection, "kvstore_log", &lines_module, NULL, NULL);
   }
   if (rc == SQLITE_OK) {
-    rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, NULL, NULL);
+    rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, s, NULL);
   }
   if (rc == SQLITE_OK) rc = register_functions(connection);
   return rc == SQLITE_OK ? LOADED : rc;

@@ -21,6 +21,7 @@ typedef struct session_link {
   bool readonly;
   unsigned users;   /* tables; a volatile link stays when there are none */
   unsigned writers; /* tables that take part in its open transaction */
+  uint64_t visited; /* keys that scans of its tables have looked at */
   char *table;      /* volatile: schema.table, else NULL */
   char *former;     /* volatile: its name before a rename, which may be rolled back */
 } session_link;
