@@ -25,6 +25,7 @@
 #include "kv.h"
 
 #include <sqlite3ext.h>
+#include <stdbool.h>
 
 #if SQLITE_VERSION_NUMBER < 3038000
 #error "kvstore needs the header of SQLite 3.38.0 or newer"
@@ -51,6 +52,10 @@ int face_code(int kv_code);
 /* SQLITE_INTERRUPT if sqlite3_interrupt was called, else SQLITE_OK. SQLite itself looks between the
 ** rows; this is for who passes over much within one call, and costs too much for every key. */
 int face_check_interrupt(sqlite3 *connection);
+
+/* Whether the connection's databases, which all have one encoding, have UTF-8: else BINARY is not the
+** order of the tree. An SQLite code. */
+int face_is_utf8(sqlite3 *connection, bool *out);
 
 /* Put an engine's error, or a text of the face's own, into a table's error message; return SQLite's
 ** code for it. The message gets "kvstore: " in front. */

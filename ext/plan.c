@@ -12,6 +12,9 @@
 ** side known to be a text. What SQLite would check again after we had counted would be counted
 ** wrong.
 **
+** In a UTF-16 database BINARY is the order of UTF-16 bytes, which is not the tree's: a bound means
+** other keys there, and SQLite has to sort. Only what is an equality or a prefix is taken.
+**
 ** Row counts are exact where the right-hand sides are known now, from the tree's counts.
 */
 #include "plan.h"
@@ -98,6 +101,11 @@ static void take_key(sqlite3_index_info *info, choice *c, unsigned op, int const
   }
 }
 
+static bool is_bound(unsigned op) {
+  return op == SQLITE_INDEX_CONSTRAINT_GT || op == SQLITE_INDEX_CONSTRAINT_GE ||
+         op == SQLITE_INDEX_CONSTRAINT_LT || op == SQLITE_INDEX_CONSTRAINT_LE;
+}
+
 /* LIMIT and OFFSET come as constraints on a meaningless column. */
 static bool is_limit(unsigned op) {
   return op == SQLITE_INDEX_CONSTRAINT_LIMIT || op == SQLITE_INDEX_CONSTRAINT_OFFSET;
@@ -105,7 +113,7 @@ static bool is_limit(unsigned op) {
 
 /* Look at one constraint. SQLITE_CONSTRAINT: a subtree's root comes from a table that would have to
 ** be read first, so this order of the join is impossible. */
-static int consider(sqlite3_index_info *info, int i, choice *c) {
+static int consider(const table *t, sqlite3_index_info *info, int i, choice *c) {
   const struct sqlite3_index_constraint *constraint = &info->aConstraint[i];
   bool equal =
       constraint->op == SQLITE_INDEX_CONSTRAINT_EQ || constraint->op == SQLITE_INDEX_CONSTRAINT_IS;
@@ -124,6 +132,7 @@ static int consider(sqlite3_index_info *info, int i, choice *c) {
   if (!is_text_column || is_limit(constraint->op)) return SQLITE_OK;
   if (sqlite3_stricmp(sqlite3_vtab_collation(info, i), "BINARY") != 0) return SQLITE_OK;
   if (constraint->iColumn == COLUMN_KEY) {
+    if (!t->utf8 && is_bound(constraint->op)) return SQLITE_OK;
     take_key(info, c, constraint->op, i);
   } else if (equal) {
     take_parent(info, c, i);
@@ -270,11 +279,11 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   table *t = (table *)base;
   choice c = {.plan = 0};
   for (int i = 0; i < info->nConstraint; i++) {
-    int rc = consider(info, i, &c);
+    int rc = consider(t, info, i, &c);
     if (rc != SQLITE_OK) return rc;
   }
   settle_parents(&c);
-  info->orderByConsumed = is_key_order(info, &c);
+  info->orderByConsumed = t->utf8 && is_key_order(info, &c);
   take_limits(info, &c);
   use(info, &c);
   kv_cursor *cursor;

@@ -55,6 +55,7 @@ static int make(session *s, const char *schema, const char *name, const args *a,
                .busy_timeout_ms = a->busy_timeout_ms};
   session_hold(s);
   int rc = t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) rc = face_is_utf8(s->connection, &t->utf8);
   if (rc == SQLITE_OK) rc = session_open(s, schema, name, a, create, &t->link, message);
   if (rc == SQLITE_OK) {
     t->next = s->tables;

@@ -14,6 +14,7 @@ typedef struct table {
   session_link *link;
   char *schema, *name;
   bool default_file; /* the log is named after the table */
+  bool utf8;         /* the database's texts are, so that BINARY is the order of the tree */
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */
