@@ -85,8 +85,9 @@ static int choose_file(session *s, const char *schema, const char *table, const 
   *path = NULL;
   if (a->file != NULL && strcmp(a->file, ":memory:") == 0) return SQLITE_OK;
   if (a->file == NULL && !in_file) return SQLITE_OK;
-  *path =
-      a->file != NULL ? sqlite3_mprintf("%s", a->file) : sqlite3_mprintf("%s-%s", database, table);
+  *path = a->file != NULL
+              ? sqlite3_mprintf("%s", a->file)
+              : sqlite3_mprintf("%s-%s", database, a->log_name != NULL ? a->log_name : table);
   return *path != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 

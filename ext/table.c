@@ -38,6 +38,7 @@ static void table_free(table *t) {
   if (t->link != NULL) session_release(t->session, t->link);
   sqlite3_free(t->schema);
   sqlite3_free(t->name);
+  sqlite3_free(t->arguments);
   sqlite3_free(t->base.zErrMsg); /* SQLite does not fetch every method's */
   sqlite3_free(t);
   session_drop(s);
@@ -50,7 +51,6 @@ static int make(session *s, const char *schema, const char *name, const args *a,
   *t = (table){.session = s,
                .schema = sqlite3_mprintf("%s", schema),
                .name = sqlite3_mprintf("%s", name),
-               .default_file = a->file == NULL,
                .settings = a->settings,
                .busy_timeout_ms = a->busy_timeout_ms};
   session_hold(s);
@@ -67,6 +67,19 @@ static int make(session *s, const char *schema, const char *name, const args *a,
   return rc;
 }
 
+/* What a rename will need to put the log's name into the schema. */
+static int keep_arguments(table *t, int argc, const char *const *argv) {
+  sqlite3_str *text = sqlite3_str_new(NULL);
+  for (int i = 0; i < argc; i++) {
+    if (argv[i][strspn(argv[i], " \t\r\n")] != '\0') sqlite3_str_appendf(text, "%s, ", argv[i]);
+  }
+  sqlite3_str_appendall(text, "");
+  int rc = sqlite3_str_errcode(text);
+  t->arguments = sqlite3_str_finish(text);
+  if (t->arguments == NULL && rc == SQLITE_OK) t->arguments = sqlite3_mprintf("");
+  return t->arguments != NULL ? SQLITE_OK : SQLITE_NOMEM;
+}
+
 /* argv: module, schema, table, arguments. */
 static int connect(sqlite3 *connection, session *s, int argc, const char *const *argv, bool create,
                    sqlite3_vtab **out, char **message) {
@@ -79,6 +92,10 @@ static int connect(sqlite3 *connection, session *s, int argc, const char *const 
     rc = make(s, argv[1], argv[2], &a, create, &t, message);
   } else if (*message == NULL) {
     *message = sqlite3_mprintf("kvstore: %s", sqlite3_errmsg(connection));
+  }
+  if (rc == SQLITE_OK && a.file == NULL && a.log_name == NULL && t->link->table == NULL) {
+    rc = keep_arguments(t, argc - 3, argv + 3);
+    if (rc != SQLITE_OK) table_free(t);
   }
   args_free(&a);
   if (rc == SQLITE_OK) *out = &t->base;
@@ -118,21 +135,44 @@ static bool is_column_name(const char *name) {
   return false;
 }
 
+/* A log that is named after the table keeps its name when the table gets another. A file cannot be
+** renamed in step with a transaction of the database; so the name goes into the schema, in the
+** transaction of the ALTER TABLE, and stands or falls with it. SQLite has written the new name there
+** before it calls xRename, and reads the schema again after it. */
+static int pin_log_name(table *t, const char *name) {
+  sqlite3 *connection = t->session->connection;
+  if (t->arguments == NULL) return SQLITE_OK;
+  char *sql = sqlite3_mprintf("CREATE VIRTUAL TABLE \"%w\" USING kvstore(%slog_name=%Q)", name,
+                              t->arguments, t->name);
+  char *update = sqlite3_mprintf("UPDATE \"%w\".sqlite_master SET sql = %Q WHERE type = 'table' "
+                                 "AND name COLLATE NOCASE IN (%Q, %Q)",
+                                 t->schema, sql, t->name, name);
+  int rc = sql != NULL && update != NULL ? SQLITE_OK : SQLITE_NOMEM, before = 0;
+  if (rc == SQLITE_OK) {
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, -1, &before);
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1, NULL);
+    rc = sqlite3_exec(connection, update, NULL, NULL, NULL);
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, before, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_NOMEM) {
+      rc = face_fail_text(&t->base, rc, "cannot keep the log's name in the schema: %s",
+                          sqlite3_errmsg(connection));
+    }
+  }
+  sqlite3_free(sql);
+  sqlite3_free(update);
+  return rc;
+}
+
 static int table_rename(sqlite3_vtab *base, const char *name) {
   table *t = (table *)base;
   if (is_column_name(name)) {
     return face_fail_text(base, SQLITE_ERROR,
                           "a table cannot be named '%s', as one of its columns is", name);
   }
-  if (t->default_file && t->link->table == NULL) {
-    return face_fail_text(
-        base, SQLITE_ERROR,
-        "'%s' has its log's name from the table; to rename it, drop it and create "
-        "'%s' with file=",
-        t->name, name);
-  }
+  int rc = pin_log_name(t, name);
+  if (rc != SQLITE_OK) return rc;
   char *copy = sqlite3_mprintf("%s", name);
-  int rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
+  rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
   if (rc != SQLITE_OK) {
     sqlite3_free(copy);
     return rc;

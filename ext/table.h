@@ -13,8 +13,8 @@ typedef struct table {
   session *session;
   session_link *link;
   char *schema, *name;
-  bool default_file; /* the log is named after the table */
-  bool utf8;         /* the database's texts are, so that BINARY is the order of the tree */
+  char *arguments; /* as they stand in the schema, if the log is named after the table; else NULL */
+  bool utf8;       /* the database's texts are, so that BINARY is the order of the tree */
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */
