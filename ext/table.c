@@ -12,7 +12,7 @@
 ** CREATE VIRTUAL TABLE calls xSync and xCommit with no xBegin before: with no transaction open they
 ** do nothing. A write in the transaction of the CREATE comes without xBegin too, and begins late.
 */
-#include "table.h"
+#include "pending.h"
 
 #include <string.h>
 
@@ -112,16 +112,22 @@ static int table_connect(sqlite3 *connection, void *context, int argc, const cha
   return connect(connection, context, argc, argv, false, out, message);
 }
 
-static int table_disconnect(sqlite3_vtab *base) {
+int table_disconnect(sqlite3_vtab *base) {
   table_free((table *)base);
   return SQLITE_OK;
 }
 
-/* DROP: the log stays where it is. The DROP may be rolled back, and SQLite does not say, neither
-** does it tell a dropped table how its transaction ends. So what the table wrote in it must have
-** another table on the same log that will learn it. */
+/* DROP: the log stays where it is, and what the table wrote in the open transaction goes with that.
+** SQLite does not tell a dropped table how it ends; pending.c does. */
 static int table_destroy(sqlite3_vtab *base) {
   table *t = (table *)base;
+  bool is_volatile = t->link->table != NULL, joined = false;
+  if (t->changed || is_volatile) joined = pending_join(t->session) == SQLITE_OK;
+  if (is_volatile) session_hide(t->session, t->link);
+  if (t->changed && joined) {
+    pending_keep(t);
+    return SQLITE_OK;
+  }
   if (t->changed && t->link->writers == 1) return SQLITE_LOCKED; /* SQLite would drop a message */
   if (t->begun && --t->link->writers == 0) kv_rollback(t->link->db);
   return table_disconnect(base);
@@ -169,10 +175,10 @@ static int table_rename(sqlite3_vtab *base, const char *name) {
     return face_fail_text(base, SQLITE_ERROR,
                           "a table cannot be named '%s', as one of its columns is", name);
   }
-  int rc = pin_log_name(t, name);
+  int rc = t->link->table != NULL ? pending_join(t->session) : pin_log_name(t, name);
   if (rc != SQLITE_OK) return rc;
   char *copy = sqlite3_mprintf("%s", name);
-  rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
+  rc = copy != NULL ? session_rename(t->session, t->link, t->schema, name) : SQLITE_NOMEM;
   if (rc != SQLITE_OK) {
     sqlite3_free(copy);
     return rc;
@@ -212,7 +218,7 @@ static void join(table *t) {
 
 static void leave(table *t) {
   if (t->begun) t->link->writers--;
-  t->begun = t->changed = t->late = false;
+  t->begun = t->changed = false;
 }
 
 static int table_begin(sqlite3_vtab *base) {
@@ -246,18 +252,11 @@ static int check_commit_tried(table *t) {
       "or ROLLBACK can follow");
 }
 
+/* A savepoint from before its creation may be rolled back, which SQLite tells pending.c alone. */
 int table_begin_late(table *t) {
   if (t->begun) return check_commit_tried(t);
-  t->late = true;
-  return table_begin(&t->base);
-}
-
-/* SQLite does not tell a table that was created in this transaction when the savepoint before its
-** creation is rolled back; only it is no longer there. */
-static bool is_creation_undone(const table *t) {
-  return t->late && t->link->writers == 1 &&
-         sqlite3_table_column_metadata(t->session->connection, t->schema, t->name, NULL, NULL, NULL,
-                                       NULL, NULL, NULL) != SQLITE_OK;
+  int rc = pending_join(t->session);
+  return rc == SQLITE_OK ? table_begin(&t->base) : rc;
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {
@@ -281,27 +280,23 @@ static bool is_any_file_being_written(const table *t) {
   return is_file_being_written(connection, t->schema) || is_file_being_written(connection, "main");
 }
 
-static int table_sync(sqlite3_vtab *base) {
+int table_sync(sqlite3_vtab *base) {
   table *t = (table *)base;
   kv *db = t->link->db;
   if (!kv_in_transaction(db)) return SQLITE_OK;
-  if (is_creation_undone(t)) {
-    kv_rollback(db);
-    return SQLITE_OK;
-  }
   kv_error err;
   unsigned flags = KV_UNDOABLE;
   if (t->in_begin && is_any_file_being_written(t)) flags |= KV_KEEP_TURN;
   return kv_commit(db, flags, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }
 
-static int table_commit(sqlite3_vtab *base) {
+int table_commit(sqlite3_vtab *base) {
   leave((table *)base);
   kv_settle(((table *)base)->link->db);
   return SQLITE_OK;
 }
 
-static int table_rollback(sqlite3_vtab *base) {
+int table_rollback(sqlite3_vtab *base) {
   leave((table *)base);
   kv *db = ((table *)base)->link->db;
   kv_error err;
@@ -326,7 +321,7 @@ static int table_release(sqlite3_vtab *base, int number) {
   return SQLITE_OK;
 }
 
-static int table_rollback_to(sqlite3_vtab *base, int number) {
+int table_rollback_to(sqlite3_vtab *base, int number) {
   table *t = (table *)base;
   kv_rollback_to(t->link->db, number);
   return check_commit_tried(t);

@@ -20,7 +20,6 @@ typedef struct table {
   bool in_begin;       /* the transaction was begun inside a BEGIN */
   bool begun;          /* it takes part in the open transaction of its link */
   bool changed;        /* and has changed something in it */
-  bool late;           /* it began without SQLite's xBegin */
 } table;
 
 /* The module, for sqlite3_create_module_v2 with a session as client data. */
@@ -29,6 +28,13 @@ extern const sqlite3_module table_module;
 /* Begin the table's transaction if it has none yet: SQLite does not call xBegin for a table that was
 ** created in the same transaction. An SQLite code. */
 int table_begin_late(table *t);
+
+/* The methods that pending.c calls for dropped tables. */
+int table_disconnect(sqlite3_vtab *base);
+int table_sync(sqlite3_vtab *base);
+int table_commit(sqlite3_vtab *base);
+int table_rollback(sqlite3_vtab *base);
+int table_rollback_to(sqlite3_vtab *base, int number);
 
 /* plan.c */
 int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info);
