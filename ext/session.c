@@ -60,8 +60,11 @@ static void unlink_link(session *s, session_link *link) {
   *at = link->next;
 }
 
-static char *qualified(const char *schema, const char *table) {
-  return sqlite3_mprintf("%s.%s", schema, table);
+/* A table's name that no other table of the connection has had: a schema's name may stand for another
+** database file after a DETACH. */
+static char *qualified(const session *s, const char *schema, const char *table) {
+  const char *file = sqlite3_db_filename(s->connection, schema);
+  return sqlite3_mprintf("%s.%s.%s", file != NULL ? file : "", schema, table);
 }
 
 static bool is_name(const char *a, const char *b) {
@@ -154,7 +157,7 @@ void session_hide(session *s, session_link *link) {
 
 int session_rename(session *s, session_link *link, const char *schema, const char *table) {
   if (link->table == NULL) return SQLITE_OK;
-  char *name = qualified(schema, table);
+  char *name = qualified(s, schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_link *undone = find_volatile(s, name); /* no table has the name */
   if (undone != NULL && undone != link) give_up(s, undone);
@@ -218,7 +221,7 @@ void session_settle(session *s) {
 
 static int open_volatile(session *s, const char *schema, const char *table, const args *a,
                          bool create, session_link **out, char **message) {
-  char *name = qualified(schema, table);
+  char *name = qualified(s, schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_link *link = find_volatile(s, name);
   if (link != NULL && create) { /* of a CREATE that was rolled back */
@@ -274,7 +277,7 @@ static int remember_path(session *s, const char *table, const char *given, kv *d
 /* Open a log by its name, a relative one as it was understood the first time. */
 static int open_path(session *s, const char *schema, const char *table, const char *given,
                      const args *a, bool create, session_link **out, char **message) {
-  char *name = qualified(schema, table);
+  char *name = qualified(s, schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_path **at = find_path(s, name, given);
   if (create && *at != NULL) {

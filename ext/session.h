@@ -25,7 +25,7 @@ typedef struct session_link {
   unsigned users;   /* tables; a volatile link stays when there are none */
   unsigned writers; /* tables that take part in its open transaction */
   uint64_t visited; /* keys that scans of its tables have looked at */
-  char *table;      /* volatile: schema.table, else NULL */
+  char *table;      /* volatile: file.schema.table, else NULL */
   bool hidden;      /* volatile: its table was dropped in the open transaction */
 } session_link;
 
@@ -42,7 +42,7 @@ typedef struct session_note {
 ** tables anew at any time, and the working directory may be another one by then. */
 typedef struct session_path {
   struct session_path *next;
-  char *table; /* schema.table */
+  char *table; /* file.schema.table */
   char *given;
   char *absolute;
 } session_path;
