@@ -14,7 +14,8 @@ static session *session_of(sqlite3_vtab *base) {
 
 int pending_join(session *s) {
   if (s->joined) return SQLITE_OK;
-  int rc = sqlite3_exec(s->connection, "DELETE FROM kvstore_pending", NULL, NULL, NULL);
+  /* WHERE 0: the schema may have a table of this name, which would be meant then. */
+  int rc = sqlite3_exec(s->connection, "DELETE FROM kvstore_pending WHERE 0", NULL, NULL, NULL);
   return rc != SQLITE_OK || s->joined ? rc : SQLITE_ERROR;
 }
 

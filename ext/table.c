@@ -117,6 +117,12 @@ int table_disconnect(sqlite3_vtab *base) {
   return SQLITE_OK;
 }
 
+static int take_part(table *t) {
+  int rc = pending_join(t->session);
+  if (rc == SQLITE_OK || rc == SQLITE_NOMEM) return rc;
+  return face_fail_text(&t->base, rc, "cannot use kvstore_pending to follow the transaction");
+}
+
 /* DROP: the log stays where it is, and what the table wrote in the open transaction goes with that.
 ** SQLite does not tell a dropped table how it ends; pending.c does. */
 static int table_destroy(sqlite3_vtab *base) {
@@ -175,7 +181,7 @@ static int table_rename(sqlite3_vtab *base, const char *name) {
     return face_fail_text(base, SQLITE_ERROR,
                           "a table cannot be named '%s', as one of its columns is", name);
   }
-  int rc = t->link->table != NULL ? pending_join(t->session) : pin_log_name(t, name);
+  int rc = t->link->table != NULL ? take_part(t) : pin_log_name(t, name);
   if (rc != SQLITE_OK) return rc;
   char *copy = sqlite3_mprintf("%s", name);
   rc = copy != NULL ? session_rename(t->session, t->link, t->schema, name) : SQLITE_NOMEM;
@@ -255,7 +261,7 @@ static int check_commit_tried(table *t) {
 /* A savepoint from before its creation may be rolled back, which SQLite tells pending.c alone. */
 int table_begin_late(table *t) {
   if (t->begun) return check_commit_tried(t);
-  int rc = pending_join(t->session);
+  int rc = take_part(t);
   return rc == SQLITE_OK ? table_begin(&t->base) : rc;
 }
 
