@@ -94,6 +94,10 @@ int kv_close(kv *db, kv_error *err) {
   return store_release(s, err);
 }
 
+const void *kv_store_of(const kv *db) {
+  return db->txn.store;
+}
+
 bool kv_same_store(const kv *a, const kv *b) {
   return a->txn.store == b->txn.store;
 }
@@ -430,7 +434,7 @@ void kv_walk_value(const kv_walk *w, kv_value *out) {
 /* --- about the store ---------------------------------------------------------------------------- */
 
 static int store_stats(store *s, kv_stats *out, kv_error *err) {
-  *out = (kv_stats){.path = s->path, .readonly = s->readonly};
+  *out = (kv_stats){.store = s, .path = s->path, .readonly = s->readonly};
   out->readers = tree_pin_count(&s->tree);
   tree_pin pin;
   if (tree_pin_published(&s->tree, &pin) != KV_OK)

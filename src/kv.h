@@ -89,6 +89,9 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
 ** returned and the handle is closed all the same. */
 int kv_close(kv *db, kv_error *err);
 
+/* What kv_stats.store is for this handle. */
+const void *kv_store_of(const kv *db);
+
 /* Whether two handles are on one store. */
 bool kv_same_store(const kv *a, const kv *b);
 
@@ -255,7 +258,8 @@ void kv_walk_value(const kv_walk *w, kv_value *out);
 /* --- about the store ---------------------------------------------------------------------------- */
 
 typedef struct kv_stats {
-  const char *path; /* NULL: volatile; lives as long as the handle */
+  const void *store; /* tells the stores of a process apart */
+  const char *path;  /* NULL: volatile; lives as long as the handle */
   bool readonly;
   uint64_t keys, nodes;
   uint64_t memory_bytes; /* taken from the system for the tree */
