@@ -24,13 +24,19 @@ struct inspection {
   log_reader reader;
   char *path;
   uint64_t at; /* the next line */
+  uint64_t line;
   uint64_t next_seq;
+  inspect_facts facts;
   struct {
-    uint64_t end;
+    uint64_t begin, end;
+    bool malformed; /* some line of it */
     inspect_status status;
     uint64_t seq; /* 0: not known */
     uint64_t expected_seq;
   } stretch;
+  struct {
+    uint64_t end, line, next_seq;
+  } sound; /* behind the last transaction in place: where inspect_refresh goes back to */
   bool original;
   bool header_damaged;
   bool torn; /* recovery would have cut before this place */
@@ -84,6 +90,8 @@ static int read_header(inspection *i, kv_error *err) {
     i->header_damaged = true;
     i->next_seq = 0;
   } else {
+    i->facts.header = true;
+    i->facts.base_seq = header.base_seq;
     memcpy(i->reader.id, header.id, sizeof i->reader.id);
     i->next_seq = header.base_seq + 1;
     i->stretch.end = size + 1;
@@ -112,6 +120,8 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
   } else {
     memcpy(i->path, path, path_size);
     i->reader.size = (uint64_t)facts.st_size;
+    i->facts.device = (uint64_t)facts.st_dev;
+    i->facts.inode = (uint64_t)facts.st_ino;
     rc = read_header(i, err);
   }
   if (rc != KV_OK) {
@@ -119,6 +129,27 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
     return rc;
   }
   *out = i;
+  return KV_OK;
+}
+
+void inspect_tell(const inspection *i, inspect_facts *out) {
+  *out = i->facts;
+  out->size = i->reader.size;
+  out->original = i->original;
+  memcpy(out->id, i->reader.id, sizeof out->id);
+}
+
+int inspect_refresh(inspection *i, bool *shorter, kv_error *err) {
+  struct stat facts;
+  if (os.fstat(i->reader.fd, &facts) != 0) {
+    return kv_error_set(err, KV_EIO, "fstat of '%s' failed: %s", i->path, strerror(errno));
+  }
+  log_reader_refresh(&i->reader, (uint64_t)facts.st_size);
+  i->at = i->stretch.end = i->sound.end;
+  i->line = i->sound.line;
+  i->next_seq = i->sound.next_seq;
+  i->torn = i->looked_ahead = false;
+  *shorter = i->reader.size < i->at;
   return KV_OK;
 }
 
@@ -191,6 +222,8 @@ static int good_stretch(inspection *i, const log_transaction *t) {
 static int next_stretch(inspection *i) {
   bool zeros = false;
   log_transaction t;
+  i->stretch.begin = i->at;
+  i->stretch.malformed = false;
   int rc = log_reader_zeros(&i->reader, i->at, &zeros);
   if (rc != KV_OK) return rc;
   if (i->original || zeros) {
@@ -266,6 +299,7 @@ static void take_line(inspection *i, inspect_row *row, char *line, size_t size) 
     take_record(row, &record);
   } else {
     /* Recovery takes no transaction with such a line, whatever its checksum. */
+    i->stretch.malformed = true;
     if (row->status == INSPECT_OK) row->status = i->torn ? INSPECT_TORN : INSPECT_DAMAGED;
     size_t used = strlen(row->note);
     (void)snprintf(row->note + used, sizeof row->note - used, "%s%.150s", used > 0 ? "; " : "",
@@ -292,6 +326,9 @@ static int read_row(inspection *i, inspect_row *row) {
   size_t size;
   bool ended;
   row->offset = i->at;
+  row->line = i->line + 1;
+  row->place = i->stretch.begin;
+  row->whole = i->stretch.seq != 0;
   row->status = i->stretch.status;
   if (row->status == INSPECT_ROOM) return take_room(i, row);
   describe_status(i, row);
@@ -302,14 +339,26 @@ static int read_row(inspection *i, inspect_row *row) {
     /* The next transaction begins inside this line. */
     row->size = i->stretch.end - i->at;
     size = (size_t)row->size;
+    ended = false;
   } else if (!ended && !i->original) {
     size_t used = without_zeros(line, size);
     if (used == 0) return take_room(i, row);
     row->size = size = used;
     i->stretch.end = i->at + size;
   }
+  i->line += ended;
   take_line(i, row, line, size);
   return KV_OK;
+}
+
+/* Remember the end of a transaction that is in place, or of a whole line of an original log. */
+static void note_sound(inspection *i, const inspect_row *row) {
+  bool whole = i->at == i->stretch.end && !i->stretch.malformed &&
+               (row->status == INSPECT_OK || row->status == INSPECT_HEADER);
+  if (!whole && (row->status != INSPECT_ORIGINAL || row->line > i->line)) return;
+  i->sound.end = i->at;
+  i->sound.line = i->line;
+  i->sound.next_seq = i->next_seq;
 }
 
 int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
@@ -326,6 +375,7 @@ int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
     return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
   }
   i->at += row->size;
+  note_sound(i, row);
   *more = row->size > 0; /* else the file has become shorter */
   return KV_OK;
 }
