@@ -138,9 +138,9 @@ static int take_original(repair *r, const inspect_row *row) {
   }
   repair_loss loss = {.why = REPAIR_MALFORMED, .offset = row->offset, .size = row->size};
   loss.line = row->line;
-  (void)kv_error_set(&why, 0, "%.200s", row->op == NULL ? row->note : why.text);
-  memcpy(loss.note, why.text, sizeof loss.note);
-  loss.note[sizeof loss.note - 1] = '\0';
+  const char *text = row->op == NULL ? row->note : why.text;
+  size_t size = strlen(text) < sizeof loss.note ? strlen(text) : sizeof loss.note - 1;
+  memcpy(loss.note, text, size);
   return add_loss(r, &loss);
 }
 

@@ -53,6 +53,7 @@ typedef struct check {
   uint64_t damaged_bytes;
   uint64_t transactions; /* that are in place */
   bool original;
+  bool open_end; /* what is wrong is all at the end, and may be an append under way */
 } check;
 
 /* One more line of what is wrong. */
@@ -97,6 +98,7 @@ static int read_rows(check *c, inspection *log, progress *bar, uint64_t size, kv
       take_bad_row(c, &row, &last_place);
     } else if (row.status == INSPECT_OK && strcmp(row.op, "COMMIT") == 0) {
       c->transactions++;
+      c->open_end = c->damaged + c->torn == 0;
     }
     if (n % 1024 == 0) progress_show(bar, row.offset, size);
   }
@@ -118,8 +120,7 @@ static int inspect_file(check *c, kv_error *err) {
   c->original = facts.original;
   progress_begin(&bar, "checking");
   rc = read_rows(c, log, &bar, facts.size, err);
-  for (int looks = 1; rc == KV_OK && looks < LOOKS_MAX && c->torn == 1 && c->damaged == 0;
-       looks++) {
+  for (int looks = 1; rc == KV_OK && looks < LOOKS_MAX && c->torn == 1 && c->open_end; looks++) {
     uint64_t before = c->torn_offset, size = c->torn_bytes;
     bool shorter;
     pause_ms(LOOK_AGAIN_MS);
@@ -185,7 +186,7 @@ static int open_file(const check *c) {
 }
 
 int tool_check(int argc, char **argv) {
-  check c = {.limit = 20};
+  check c = {.limit = 20, .open_end = true};
   int code = TOOL_FAILED, option;
   while ((option = tool_option(&about, argc, argv, &code)) >= 0) {
     if (option == 'q') c.quiet = true;
