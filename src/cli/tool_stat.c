@@ -178,12 +178,16 @@ static void tell_content(const kv_stats *stats, const tally *t) {
   }
 }
 
-static void tell_top(const char *name, const top *t, const char *unit, bool types) {
+static void tell_top(const char *name, const top *t, bool types) {
   for (size_t i = 0; i < t->count; i++) {
     printf("%-16s ", i == 0 ? name : "");
     (void)show_text(stdout, t->items[i].path, t->items[i].path_size, KEY_COLUMNS);
-    printf(": %s %s%s%s\n", tool_number(t->items[i].size), unit, types ? ", " : "",
-           types ? show_type(t->items[i].type) : "");
+    const char *size = tool_number(t->items[i].size);
+    if (types) {
+      printf(": %s bytes, %s\n", size, show_type(t->items[i].type));
+    } else {
+      printf(": %s %s\n", size, t->items[i].size == 1 ? "child" : "children");
+    }
   }
 }
 
@@ -222,8 +226,8 @@ int tool_stat(int argc, char **argv) {
   } else {
     tell_file(&stats, &facts, &t);
     tell_content(&stats, &t);
-    tell_top("biggest values", &t.biggest, "bytes", true);
-    tell_top("widest folders", &t.widest, "children", false);
+    tell_top("biggest values", &t.biggest, true);
+    tell_top("widest folders", &t.widest, false);
     code = TOOL_OK;
   }
   top_free(&t.biggest);
