@@ -12,6 +12,7 @@
 #include "inspect.h"
 
 #include "log_read.h"
+#include "log_salvage.h"
 #include "os.h"
 
 #include <errno.h>
@@ -52,8 +53,10 @@ void inspect_close(inspection *i) {
   os.free(i);
 }
 
-/* The id out of a header that does not verify, so that the transactions may yet. */
-static void salvage_id(inspection *i, const char *line, size_t size) {
+/* The header does not verify, but the transactions yet may. Even the header's end is not to be
+** trusted: it becomes part of the first stretch, and the first transaction behind it that verifies
+** tells where the numbers begin. *found: the transactions say what the id has to be. */
+static int salvage_header(inspection *i, const char *line, size_t size, bool *found) {
   static const char start[] = "KVSTORE\t1\t";
   size_t skip = sizeof start - 1;
   memset(i->reader.id, '0', LOG_ID_SIZE);
@@ -61,9 +64,17 @@ static void salvage_id(inspection *i, const char *line, size_t size) {
     memcpy(i->reader.id, line + skip, LOG_ID_SIZE);
   }
   i->reader.id[LOG_ID_SIZE] = '\0';
+  i->header_damaged = true;
+  i->next_seq = 0;
+  return log_salvage_id(i->reader.fd, i->reader.id, found);
 }
 
-static int read_header(inspection *i, kv_error *err) {
+static int salvage_error(const inspection *i, int rc, kv_error *err) {
+  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
+  return kv_error_set(err, rc, "read of '%s' failed: %s", i->path, strerror(errno));
+}
+
+static int read_header(inspection *i, bool any, kv_error *err) {
   char head[LOG_HEADER_SIZE_MAX];
   ssize_t got = os_read_all(i->reader.fd, head, sizeof head, 0);
   if (got < 0) {
@@ -73,22 +84,21 @@ static int read_header(inspection *i, kv_error *err) {
   size_t size = lf != NULL ? (size_t)(lf - head) : (size_t)got;
   log_header header;
   uint64_t version = 0;
+  bool found = false;
   int rc = log_parse_header(head, size, &header, &version);
   if (rc == KV_EVERSION) {
     return kv_error_set(err, rc, "log '%s' has format %" PRIu64 "; this reads format 1", i->path,
                         version);
   }
   if (rc == KV_EFOREIGN) {
-    if (size > 0 && (size < 6 || memcmp(head, "WRITE\t", 6) != 0)) {
-      return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
-    }
-    i->original = true;
+    i->original = size == 0 || (size >= 6 && memcmp(head, "WRITE\t", 6) == 0);
+    if (i->original) return KV_OK;
+    rc = any ? salvage_header(i, head, size, &found) : KV_OK;
+    if (rc != KV_OK) return salvage_error(i, rc, err);
+    if (!found) return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
   } else if (rc != KV_OK || lf == NULL) {
-    /* Even its end is not to be trusted: it becomes part of the first stretch, and the first
-    ** transaction behind it that verifies tells where the numbers begin. */
-    salvage_id(i, head, size);
-    i->header_damaged = true;
-    i->next_seq = 0;
+    rc = salvage_header(i, head, size, &found);
+    if (rc != KV_OK) return salvage_error(i, rc, err);
   } else {
     i->facts.header = true;
     i->facts.base_seq = header.base_seq;
@@ -100,7 +110,7 @@ static int read_header(inspection *i, kv_error *err) {
   return KV_OK;
 }
 
-int inspect_open(const char *path, inspection **out, kv_error *err) {
+static int open_file(const char *path, bool any, inspection **out, kv_error *err) {
   inspection *i = os.malloc(sizeof *i);
   if (i == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   memset(i, 0, sizeof *i);
@@ -122,7 +132,7 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
     i->reader.size = (uint64_t)facts.st_size;
     i->facts.device = (uint64_t)facts.st_dev;
     i->facts.inode = (uint64_t)facts.st_ino;
-    rc = read_header(i, err);
+    rc = read_header(i, any, err);
   }
   if (rc != KV_OK) {
     inspect_close(i);
@@ -130,6 +140,14 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
   }
   *out = i;
   return KV_OK;
+}
+
+int inspect_open(const char *path, inspection **out, kv_error *err) {
+  return open_file(path, false, out, err);
+}
+
+int inspect_open_any(const char *path, inspection **out, kv_error *err) {
+  return open_file(path, true, out, err);
 }
 
 void inspect_tell(const inspection *i, inspect_facts *out) {

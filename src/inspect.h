@@ -8,6 +8,8 @@
 ** transaction stands than the next, that one is told as torn or damaged, and those that follow it
 ** are in place again.
 **
+** A damaged header does not hide the transactions: log_salvage.h finds what they verify with.
+**
 ** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If none is
 ** and any is torn, opening cuts the log off there.
 **
@@ -55,12 +57,18 @@ typedef struct inspect_row {
 int inspect_open(const char *path, inspection **out, kv_error *err);
 void inspect_close(inspection *i);
 
+/* The same, and also with a file that does not begin like a log, if at least two transactions near
+** its beginning show that it is one: for those who save what can be saved. Its beginning is told as
+** a damaged header, though opening calls such a file foreign. */
+int inspect_open_any(const char *path, inspection **out, kv_error *err);
+
 /* What is known of the file itself. */
 typedef struct inspect_facts {
   uint64_t size;     /* of the file, bytes */
   bool original;     /* a log without a header, or an empty file */
   bool header;       /* it verifies; if it does not, id and base_seq are not to be trusted */
-  char id[17];       /* NUL-terminated */
+  char id[17];       /* NUL-terminated; if the header does not verify, what makes transactions
+                     ** verify, which may be any bytes */
   uint64_t base_seq; /* the first transaction of the file is the next one */
   uint64_t device, inode;
 } inspect_facts;

@@ -95,8 +95,6 @@ static int finish_run(repair *r, const run *n) {
   loss.why = n->whole ? REPAIR_MALFORMED : REPAIR_UNVERIFIED;
   loss.seq = n->whole ? n->piece.seq : 0;
   loss.size = n->piece.end - loss.offset;
-  loss.header_only = !r->facts.header && !r->facts.original && loss.offset == 0 &&
-                     loss.size <= LOG_HEADER_SIZE_MAX && n->piece.ops == 1;
   return add_loss(r, &loss);
 }
 
@@ -199,6 +197,16 @@ static int decide(repair *r, bool prefix_only) {
   return rc;
 }
 
+/* Whether the loss is a header line and nothing else: it has the size of one with this base, which is
+** the number before that of the first transaction behind it. */
+static bool is_header_only(const repair *r, const repair_loss *loss) {
+  log_header header = {.base_seq = r->summary.base_seq};
+  char line[LOG_HEADER_SIZE_MAX];
+  if (r->facts.header || r->facts.original || loss->offset > 0) return false;
+  memset(header.id, '0', LOG_ID_SIZE);
+  return loss->size == log_format_header(line, &header) && r->pieces.size > 0;
+}
+
 static void summarize(repair *r) {
   size_t losses = r->losses.size / sizeof(repair_loss);
   if (losses > 1) qsort(r->losses.data, losses, sizeof(repair_loss), by_offset);
@@ -209,7 +217,11 @@ static void summarize(repair *r) {
   for (size_t i = 1; i < r->summary.kept; i++) {
     r->summary.moved += piece_at(r, i)->offset < piece_at(r, i - 1)->offset;
   }
-  for (size_t i = 0; i < losses; i++) r->summary.lost_bytes += repair_loss_at(r, i)->size;
+  for (size_t i = 0; i < losses; i++) {
+    repair_loss *loss = (repair_loss *)(void *)r->losses.data + i;
+    loss->header_only = is_header_only(r, loss);
+    r->summary.lost_bytes += loss->size;
+  }
 }
 
 static int read_all(repair *r, inspection *log, repair_progress *progress, void *context,
@@ -232,7 +244,7 @@ static int read_all(repair *r, inspection *log, repair_progress *progress, void 
 int repair_plan(const char *path, bool prefix_only, repair_progress *progress, void *context,
                 repair **out, kv_error *err) {
   inspection *log;
-  int rc = inspect_open(path, &log, err);
+  int rc = inspect_open_any(path, &log, err);
   if (rc != KV_OK) return rc;
   repair *r = os.malloc(sizeof *r);
   char *copy = os.malloc(strlen(path) + 1);

@@ -172,7 +172,7 @@ static int open_file(viewer *v, kv_error *err) {
       close_file(v);
       return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", v->path, strerror(reason));
     }
-    int rc = inspect_open(v->path, &v->log, err);
+    int rc = inspect_open_any(v->path, &v->log, err);
     if (rc != KV_OK) {
       close_file(v);
       return rc;
