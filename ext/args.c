@@ -98,6 +98,11 @@ int args_apply_setting(const char *name, const char *value, kv_settings *setting
     if (rc == SQLITE_OK) settings->group_timeout_ms = (unsigned)number;
     return rc;
   }
+  if (sqlite3_stricmp(name, "auto_checkpoint") == 0) {
+    rc = set_number(name, value, 0, INT64_MAX / 16, &number, message);
+    if (rc == SQLITE_OK) settings->auto_checkpoint = number > 0 ? (uint64_t)number : KV_NEVER;
+    return rc;
+  }
   return SQLITE_NOTFOUND;
 }
 
@@ -120,9 +125,6 @@ static int apply(args *a, const char *name, const char *value, char **message) {
     rc = set_number(name, value, 0, 2147483647, &number, message);
     if (rc == SQLITE_OK) a->busy_timeout_ms = (int)number;
     return rc;
-  }
-  if (sqlite3_stricmp(name, "auto_checkpoint") == 0) {
-    return set_number(name, value, 0, INT64_MAX / 16, &a->auto_checkpoint, message);
   }
   if (sqlite3_stricmp(name, "readonly") == 0) return set_flag(name, value, &a->readonly, message);
   return refuse(message, "unknown argument '%s'; valid are " VALID_NAMES "%s", name, "");
@@ -178,8 +180,7 @@ static int parse_one(args *a, bool first, const char *text, unsigned *seen, char
 
 int args_parse(int argc, const char *const *argv, args *out, char **message) {
   *out = (args){.settings = {.synchronous = KV_SYNC_FULL, .group_timeout_ms = 10},
-                .busy_timeout_ms = -1,
-                .auto_checkpoint = -1};
+                .busy_timeout_ms = -1};
   int rc = SQLITE_OK;
   unsigned seen = 0;
   /* kvstore() comes as one empty argument. */

@@ -14,8 +14,7 @@
 typedef struct args {
   char *file; /* NULL: none given. sqlite3_malloc'ed */
   kv_settings settings;
-  int busy_timeout_ms;     /* -1: the connection's own */
-  int64_t auto_checkpoint; /* bytes, 0 never, -1: none given */
+  int busy_timeout_ms; /* -1: the connection's own */
   bool readonly;
 } args;
 
@@ -24,7 +23,7 @@ typedef struct args {
 int args_parse(int argc, const char *const *argv, args *out, char **message);
 void args_free(args *a);
 
-/* Apply one named setting (synchronous, group_size, group_timeout) with its value as text, as the
+/* Apply one named setting (synchronous, group_size, group_timeout, auto_checkpoint) with its value as text, as the
 ** commands of the table do. SQLITE_OK, SQLITE_NOTFOUND if there is no such setting, or
 ** SQLITE_ERROR with a message. */
 int args_apply_setting(const char *name, const char *value, kv_settings *settings, char **message);

@@ -27,7 +27,11 @@ enum {
   STAT_REPLAY_US,
   STAT_SEQ,
   STAT_DURABLE_SEQ,
-  STAT_READERS
+  STAT_READERS,
+  STAT_READER_LAG,
+  STAT_LIVE_BYTES,
+  STAT_CHECKPOINTS,
+  STAT_LAST_CHECKPOINT
 };
 
 static const char declaration[] =
@@ -35,7 +39,8 @@ static const char declaration[] =
     "memory_bytes INTEGER, log_bytes INTEGER, commits INTEGER, flushes INTEGER, "
     "commits_per_flush REAL, written_bytes INTEGER, flush_p50_us REAL, flush_p99_us REAL, "
     "flush_max_us REAL, replay_transactions INTEGER, replay_us REAL, seq INTEGER, "
-    "durable_seq INTEGER, readers INTEGER)";
+    "durable_seq INTEGER, readers INTEGER, reader_lag INTEGER, live_bytes INTEGER, "
+    "checkpoints INTEGER, last_checkpoint INTEGER)";
 
 typedef struct stat_cursor {
   sqlite3_vtab_cursor base;
@@ -192,8 +197,20 @@ static int stat_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int 
   case STAT_DURABLE_SEQ:
     result_count(context, row->durable_seq);
     break;
-  default:
+  case STAT_READERS:
     result_count(context, row->readers);
+    break;
+  case STAT_READER_LAG:
+    result_count(context, row->reader_lag);
+    break;
+  case STAT_LIVE_BYTES:
+    result_count(context, row->live_bytes);
+    break;
+  case STAT_CHECKPOINTS:
+    result_count(context, row->checkpoints);
+    break;
+  default: /* STAT_LAST_CHECKPOINT, NULL as long as there was none */
+    if (row->checkpoint_time > 0) result_count(context, row->checkpoint_time);
     break;
   }
   return SQLITE_OK;

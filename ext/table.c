@@ -174,6 +174,18 @@ static void leave(table *t) {
   t->begun = t->changed = t->late = false;
 }
 
+int table_begin_again(table *t) {
+  kv *db = t->link->db;
+  kv_error err;
+  int rc = kv_begin(db, 0, &err);
+  if (rc == KV_EBUSY) {
+    int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
+                                             : connection_busy_timeout_ms(t->session->connection);
+    if (timeout_ms > 0) rc = kv_begin(db, (unsigned)timeout_ms, &err);
+  }
+  return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+}
+
 static int table_begin(sqlite3_vtab *base) {
   table *t = (table *)base;
   kv *db = t->link->db;
@@ -183,17 +195,10 @@ static int table_begin(sqlite3_vtab *base) {
     join(t);
     return SQLITE_OK;
   }
-  kv_error err;
   kv_set_settings(db, &t->settings);
-  int rc = kv_begin(db, 0, &err);
-  if (rc == KV_EBUSY) {
-    int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
-                                             : connection_busy_timeout_ms(t->session->connection);
-    if (timeout_ms > 0) rc = kv_begin(db, (unsigned)timeout_ms, &err);
-  }
-  if (rc != KV_OK) return face_fail(base, &err);
-  join(t);
-  return SQLITE_OK;
+  int rc = table_begin_again(t);
+  if (rc == SQLITE_OK) join(t);
+  return rc;
 }
 
 /* A COMMIT that failed with SQLITE_BUSY leaves the transaction open, ours being in the log already. */

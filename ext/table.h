@@ -29,6 +29,10 @@ extern const sqlite3_module table_module;
 ** created in the same transaction. An SQLite code. */
 int table_begin_late(table *t);
 
+/* Begin the transaction anew that was rolled back in between, waiting for the turn as the first time.
+** An SQLite code. */
+int table_begin_again(table *t);
+
 /* plan.c */
 int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info);
 

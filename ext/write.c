@@ -156,7 +156,8 @@ static int update_row(table *t, sqlite3_value **argv) {
 /* --- commands ------------------------------------------------------------------------------------ */
 
 #define VALID_COMMANDS                                                                             \
-  "flush, integrity-check, and with a value: synchronous, group_size, group_timeout"
+  "flush, checkpoint, integrity-check, and with a value: synchronous, group_size, "                \
+  "group_timeout, auto_checkpoint"
 
 static int run_setting(table *t, const char *name, sqlite3_value *value) {
   const char *text;
@@ -182,6 +183,22 @@ static int run_setting(table *t, const char *name, sqlite3_value *value) {
   return rc;
 }
 
+/* A checkpoint takes the turn itself, so that ours, which SQLite has made us take, is given back
+** meanwhile. */
+static int run_checkpoint(table *t) {
+  kv *db = t->link->db;
+  kv_error err;
+  if (kv_has_changes(db)) {
+    return face_fail_text(&t->base, SQLITE_LOCKED,
+                          "a checkpoint cannot run in a transaction that has changed something");
+  }
+  kv_rollback(db);
+  int rc = kv_checkpoint(db, &err);
+  if (rc != KV_OK) rc = face_fail(&t->base, &err);
+  int again = table_begin_again(t);
+  return rc != SQLITE_OK ? rc : again;
+}
+
 static int run_command(table *t, sqlite3_value **argv) {
   const char *name = (const char *)sqlite3_value_text(argv[2 + COLUMN_COMMAND]);
   sqlite3_value *value = argv[2 + COLUMN_VALUE];
@@ -198,6 +215,7 @@ static int run_command(table *t, sqlite3_value **argv) {
   if (sqlite3_stricmp(name, "integrity-check") == 0) {
     return kv_check(db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
   }
+  if (sqlite3_stricmp(name, "checkpoint") == 0) return run_checkpoint(t);
   return run_setting(t, name, value);
 }
 

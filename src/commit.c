@@ -8,15 +8,16 @@
 #include <string.h>
 #include <time.h>
 
-#define FILLING_KEEP_MAX ((size_t)1 << 20)    /* a larger buffer is given back once it is written */
+#define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
+#define RELUCTANCE_NS 10000000u /* after this a commit does what should have been done for it */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
 
-int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
+int commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
   q->tree = t;
-  q->log.fd = -1;
-  q->handed_seq = q->written_seq = q->flushing_seq = q->durable_seq = q->published_seq = seq;
+  q->share = s;
+  q->log.fd = q->flushing_fd = -1;
   if (pthread_mutex_init(&q->lock, NULL) != 0) return KV_ENOMEM;
   pthread_condattr_init(&q->clock);
   pthread_condattr_setclock(&q->clock, CLOCK_MONOTONIC);
@@ -25,13 +26,28 @@ int commit_queue_init(commit_queue *q, tree *t, uint64_t seq) {
   return KV_OK;
 }
 
-void commit_queue_attach(commit_queue *q, const log_writer *log) {
-  pthread_mutex_lock(&q->lock);
+/* Use another file, or the first one. */
+static void set_log(commit_queue *q, const log_writer *log, uint64_t generation) {
+  if (q->log.fd >= 0 && q->log.fd != q->flushing_fd) os_close_locked(q->log.fd);
   q->log = *log;
+  q->generation = generation;
+}
+
+void commit_queue_attach(commit_queue *q, const log_writer *log, uint64_t generation) {
+  pthread_mutex_lock(&q->lock);
+  set_log(q, log, generation);
   pthread_mutex_unlock(&q->lock);
 }
 
 /* --- conditions ------------------------------------------------------------------------------- */
+
+static share_page *page_of(const commit_queue *q) {
+  return q->share->page;
+}
+
+static uint64_t durable_seq(const commit_queue *q) {
+  return page_of(q) != NULL ? atomic_load(&page_of(q)->durable_seq) : 0;
+}
 
 static void wait_until(pthread_cond_t *wake, pthread_mutex_t *lock, uint64_t deadline_ns) {
   struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
@@ -39,19 +55,23 @@ static void wait_until(pthread_cond_t *wake, pthread_mutex_t *lock, uint64_t dea
   pthread_cond_timedwait(wake, lock, &until);
 }
 
-/* Whether the transaction may be seen: FULL shows nothing that a crash could take back, NORMAL
-** nothing that it could take back beyond what was said. */
-static bool is_publishable(const commit_queue *q, const commit_ticket *ticket) {
-  if (q->durable_seq >= ticket->seq) return true;
-  if (q->written_seq < ticket->seq) return false;
-  if (ticket->settings.synchronous == KV_SYNC_OFF) return true;
-  return ticket->settings.synchronous == KV_SYNC_NORMAL &&
-         ticket->seq - q->durable_seq <= 2 * (uint64_t)ticket->settings.group_size;
+/* How many transactions may be unflushed when this one becomes visible: FULL shows nothing that a
+** crash could take back, NORMAL nothing that it could take back beyond what was said. */
+static uint64_t window_of(const commit_settings *settings) {
+  if (settings->synchronous == KV_SYNC_FULL) return 0;
+  return settings->synchronous == KV_SYNC_OFF ? UINT64_MAX : 2 * (uint64_t)settings->group_size;
+}
+
+/* Whether a transaction, all before it being visible, may be seen. */
+static bool is_showable(const commit_queue *q, const tree_version *version) {
+  uint64_t seq = version->seq, durable = durable_seq(q);
+  if (durable >= seq) return true;
+  return atomic_load(&page_of(q)->written_seq) >= seq && seq - durable <= version->window;
 }
 
 /* Whether its commit may return. */
 static bool is_done(const commit_queue *q, const commit_ticket *ticket) {
-  return q->published_seq >= ticket->seq;
+  return atomic_load_explicit(&q->shown_seq, memory_order_relaxed) >= ticket->seq;
 }
 
 /* Whether it waits for a flush that somebody has to lead. */
@@ -77,15 +97,39 @@ static bool is_group_due(const commit_queue *q) {
 
 /* --- writing and flushing; all with the lock --------------------------------------------------- */
 
-/* Make visible what has become publishable. */
-static void publish(commit_queue *q) {
-  tree_version *newest = NULL;
-  for (commit_ticket *t = q->first; t != NULL && is_publishable(q, t); t = t->next) {
-    if (t->seq <= q->published_seq) continue;
-    newest = t->version;
-    q->published_seq = t->seq;
+/* Make visible what has become so. The page tells it first, so that no statement of another process
+** can begin later than one of ours that saw it, and not see it. Who only looks at the page, or has
+** none, has sealed nothing but what is visible. */
+static void show(commit_queue *q) {
+  share_page *page = page_of(q);
+  bool member = q->share->member != 0;
+  tree_version *before = atomic_load(&q->tree->published), *version = before;
+  while (version != q->tree->head) {
+    tree_version *next = version->next;
+    if (member && atomic_load(&page->published_seq) < next->seq) {
+      if (!is_showable(q, next)) break;
+      share_raise(&page->published_seq, next->seq);
+    }
+    version = next;
   }
-  if (newest != NULL) tree_publish(q->tree, newest);
+  if (version == before) return;
+  tree_publish(q->tree, version);
+  atomic_store(&q->shown_seq, version->seq);
+}
+
+void commit_show(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  show(q);
+  pthread_mutex_unlock(&q->lock);
+}
+
+void commit_seal_others(commit_queue *q, uint64_t seq) {
+  pthread_mutex_lock(&q->lock);
+  (void)tree_edit_seal(q->tree, seq);
+  q->handed_seq = seq;
+  if (q->flushing_seq < seq && durable_seq(q) >= seq) q->flushing_seq = seq;
+  show(q);
+  pthread_mutex_unlock(&q->lock);
 }
 
 /* Wake the commits that are done; and one that leads the next group if it is due, for its flush
@@ -106,12 +150,23 @@ static void fail(commit_queue *q, int code, const char *why) {
   if (q->failed != KV_OK) return;
   q->failed = code;
   kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
+  if (q->share->member != 0) atomic_store(&page_of(q)->broken, 1);
   wake_waiting(q);
+}
+
+/* What another process could not write or flush, this one must not go on with either. */
+static void check_others(commit_queue *q) {
+  if (q->failed != KV_OK || page_of(q) == NULL || atomic_load(&page_of(q)->broken) == 0) return;
+  fail(q, KV_EIO, "another process could not write or flush the log");
 }
 
 static void write_out(commit_queue *q) {
   if (q->filling.size == 0 || q->failed != KV_OK) return;
+  assert(q->appending);
   kv_error why;
+  if (q->worth_room && q->filling.size <= ALLOCATE_BATCH_MAX) {
+    log_writer_allocate(&q->log, q->filling.size);
+  }
   int rc = log_writer_append(&q->log, q->filling.data, q->filling.size, &why);
   if (rc != KV_OK) {
     fail(q, rc, why.text);
@@ -120,36 +175,81 @@ static void write_out(commit_queue *q) {
   q->stats.bytes += q->filling.size;
   q->filling.size = 0;
   if (q->filling.room > FILLING_KEEP_MAX) buf_free(&q->filling);
-  q->written_seq = q->handed_seq;
+  share_page *page = page_of(q);
+  atomic_store(&page->size, q->log.size);
+  atomic_store(&page->end, q->log.end);
+  atomic_store(&page->written_seq, q->handed_seq);
 }
 
-/* Write what waits, flush it, let everybody know. Drops the lock during the flush. */
+/* Open the file that the page says is the log, instead of the one we have. */
+static int reopen(commit_queue *q, kv_error *err) {
+  share_file file;
+  while (!share_read_file(page_of(q), &file)) continue;
+  if (file.generation == q->generation) return KV_OK;
+  log_writer log = {.fd = -1, .path = q->log.path};
+  int rc = log_writer_open(&log, file.id, err);
+  log.synced_end = file.snapshot_end;
+  if (rc == KV_OK) set_log(q, &log, file.generation);
+  return rc;
+}
+
+/* Flush what every process has written, having the right to; the lock is given back meanwhile. */
+static int flush_as_owner(commit_queue *q, kv_error *err) {
+  share_page *page = page_of(q);
+  uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
+  if (atomic_load(&page->generation) != q->generation) return reopen(q, err);
+  log_writer log = q->log;
+  q->flushing_fd = log.fd;
+  pthread_mutex_unlock(&q->lock);
+  uint64_t start_ns = os.now_ns();
+  int rc = log_writer_sync(&log, err);
+  uint64_t took_ns = os.now_ns() - start_ns;
+  if (rc == KV_OK) {
+    share_raise(&page->durable_seq, covered);
+    share_raise(&page->published_seq, covered);
+  } else {
+    atomic_store(&page->broken, 1);
+    log_writer_soil(&log);
+  }
+  pthread_mutex_lock(&q->lock);
+  q->flushing_fd = -1;
+  if (q->log.fd != log.fd) os_close_locked(log.fd); /* it was replaced meanwhile */
+  if (rc != KV_OK) return rc;
+  if (q->log.fd == log.fd && q->log.synced_end < end) q->log.synced_end = end;
+  q->stats.flushes++;
+  histogram_add(&q->stats.flush_ns, took_ns);
+  return KV_OK;
+}
+
+/* Have everything up to a transaction flushed, by us or by another process. */
+static void flush_through(commit_queue *q, uint64_t seq) {
+  share *s = q->share;
+  while (q->failed == KV_OK && durable_seq(q) < seq) {
+    pthread_mutex_unlock(&q->lock);
+    bool owner = share_lock_try(s, &s->page->flush);
+    pthread_mutex_lock(&q->lock);
+    check_others(q);
+    if (!owner) continue;
+    kv_error why;
+    int rc = KV_OK;
+    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, &why);
+    share_lock_pass(s, &s->page->flush);
+    if (rc != KV_OK) fail(q, rc, why.text);
+  }
+}
+
+/* Write what waits, flush it, let everybody know. */
 static void flush(commit_queue *q) {
-  assert(!q->flushing && q->durable_seq == q->flushing_seq);
+  assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
-  if (q->failed == KV_OK && q->written_seq > q->durable_seq) {
+  if (q->failed == KV_OK && q->handed_seq > durable_seq(q)) {
     q->flushing = true;
-    q->flushing_seq = q->written_seq;
-    uint64_t end = q->log.end;
-    pthread_mutex_unlock(&q->lock);
-    kv_error why;
-    uint64_t start_ns = os.now_ns();
-    int rc = log_writer_sync(&q->log, &why);
-    uint64_t took_ns = os.now_ns() - start_ns;
-    pthread_mutex_lock(&q->lock);
+    q->flushing_seq = q->handed_seq;
+    flush_through(q, q->flushing_seq);
     q->flushing = false;
-    if (rc != KV_OK) {
-      log_writer_soil(&q->log);
-      fail(q, rc, why.text);
-    } else {
-      q->durable_seq = q->flushing_seq;
-      q->log.synced_end = end;
-      q->stats.flushes++;
-      histogram_add(&q->stats.flush_ns, took_ns);
-    }
   }
-  publish(q);
+  show(q);
   wake_waiting(q);
   pthread_cond_broadcast(&q->flush_done);
   if (q->flusher.running) pthread_cond_signal(&q->flusher.wake);
@@ -164,7 +264,7 @@ static void *flusher_main(void *context) {
     bool waiting = q->flusher.deadline_ns != 0 && q->failed == KV_OK;
     if (q->flushing || !waiting) {
       pthread_cond_wait(&q->flusher.wake, &q->lock);
-    } else if (q->flusher.wanted_seq > q->durable_seq || os.now_ns() >= q->flusher.deadline_ns) {
+    } else if (q->flusher.wanted_seq > durable_seq(q) || os.now_ns() >= q->flusher.deadline_ns) {
       flush(q);
     } else {
       wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
@@ -186,8 +286,8 @@ static bool flusher_start(commit_queue *q) {
 
 /* Tell the flush thread of a NORMAL commit; start it with the first one. If that is impossible the
 ** committer flushes itself. */
-static void ask_flusher(commit_queue *q, const commit_ticket *ticket) {
-  uint64_t deadline_ns = ticket_deadline_ns(ticket);
+static void ask_flusher(commit_queue *q, const commit_settings *settings, uint64_t handed_ns) {
+  uint64_t deadline_ns = handed_ns + (uint64_t)settings->group_timeout_ms * 1000000u;
   bool wake = false;
   if (q->flusher.deadline_ns == 0 || deadline_ns < q->flusher.deadline_ns) {
     q->flusher.deadline_ns = deadline_ns;
@@ -197,7 +297,7 @@ static void ask_flusher(commit_queue *q, const commit_ticket *ticket) {
     if (!q->flushing) flush(q);
     return;
   }
-  bool full = q->handed_seq - q->flushing_seq >= ticket->settings.group_size;
+  bool full = q->handed_seq - q->flushing_seq >= settings->group_size;
   if (full && q->flusher.wanted_seq <= q->flushing_seq) {
     q->flusher.wanted_seq = q->handed_seq;
     wake = true;
@@ -233,9 +333,56 @@ static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
   pthread_cond_destroy(&ticket->wake);
 }
 
-static int queue_failure(const commit_queue *q, kv_error *err) {
+static int queue_failure(commit_queue *q, kv_error *err) {
+  check_others(q);
   if (q->failed == KV_OK) return KV_OK;
   return kv_error_set(err, q->failed, "%s", q->failure.text);
+}
+
+int commit_resume(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK && atomic_load(&page_of(q)->generation) != q->generation) rc = reopen(q, err);
+  if (rc == KV_OK) {
+    assert(q->filling.size == 0 && q->handed_seq == atomic_load(&page_of(q)->written_seq));
+    q->log.end = atomic_load(&page_of(q)->end);
+    q->log.size = atomic_load(&page_of(q)->size);
+    q->appending = true;
+  }
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+void commit_suspend(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  write_out(q);
+  q->appending = false;
+  pthread_mutex_unlock(&q->lock);
+}
+
+int commit_end(commit_queue *q, uint64_t *end, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  assert(q->appending);
+  write_out(q);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK) *end = q->log.end;
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+void commit_switch(commit_queue *q, const log_writer *log, const share_file *file) {
+  pthread_mutex_lock(&q->lock);
+  assert(q->appending && q->filling.size == 0);
+  share_page *page = page_of(q);
+  atomic_store(&page->size, log->size);
+  atomic_store(&page->end, log->end);
+  share_raise(&page->durable_seq, q->handed_seq);
+  share_raise(&page->published_seq, q->handed_seq);
+  share_write_file(page, file);
+  set_log(q, log, atomic_load(&page->generation));
+  show(q);
+  wake_waiting(q);
+  pthread_mutex_unlock(&q->lock);
 }
 
 /* Put the transaction's lines behind those that wait. */
@@ -243,10 +390,24 @@ static int append_lines(commit_queue *q, const buf *ops) {
   size_t start = q->filling.size;
   int rc = buf_append(&q->filling, ops->data, ops->size);
   if (rc == KV_OK) {
-    rc = log_format_commit(&q->filling, start, q->log.header.id, q->handed_seq + 1, q->durable_seq);
+    rc = log_format_commit(&q->filling, start, q->log.header.id, q->handed_seq + 1, durable_seq(q));
   }
   if (rc != KV_OK) q->filling.size = start;
   return rc;
+}
+
+/* What a commit that is not FULL does at hand-over. */
+static void write_at_once(commit_queue *q, const commit_settings *settings, uint64_t handed_ns) {
+  write_out(q);
+  show(q);
+  if (settings->synchronous == KV_SYNC_NORMAL) ask_flusher(q, settings, handed_ns);
+  if (!q->flushing && is_group_due(q)) wake_waiting(q);
+}
+
+/* Whether commits of these settings come with a flush for each or for few of them: see log_write.h. */
+static bool is_worth_room(const commit_settings *settings) {
+  if (settings->synchronous == KV_SYNC_FULL) return settings->group_size == 1;
+  return settings->synchronous == KV_SYNC_NORMAL && settings->group_size <= ALLOCATE_GROUP_MAX;
 }
 
 int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *settings,
@@ -258,22 +419,16 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
     rc = kv_error_set(err, KV_ENOMEM, "out of memory committing %zu bytes", ops->size);
   }
   if (rc == KV_OK) {
-    ticket->settings = *settings;
     if (settings->synchronous != KV_SYNC_OFF) q->promised = true;
-    ticket->seq = ++q->handed_seq;
-    ticket->handed_ns = os.now_ns();
-    ticket->version = tree_edit_seal(q->tree, ticket->seq);
-    ticket_link(q, ticket);
-    q->stats.commits++;
-    if (settings->synchronous != KV_SYNC_FULL) {
-      bool small =
-          settings->synchronous == KV_SYNC_NORMAL && settings->group_size <= ALLOCATE_GROUP_MAX;
-      if (small) log_writer_allocate(&q->log, q->filling.size);
-      write_out(q);
-      publish(q);
-      if (settings->synchronous == KV_SYNC_NORMAL) ask_flusher(q, ticket);
-      if (!q->flushing && is_group_due(q)) wake_waiting(q);
+    q->worth_room = is_worth_room(settings);
+    uint64_t seq = ++q->handed_seq, now_ns = os.now_ns();
+    tree_edit_seal(q->tree, seq)->window = window_of(settings);
+    if (ticket != NULL) {
+      *ticket = (commit_ticket){.settings = *settings, .seq = seq, .handed_ns = now_ns};
+      ticket_link(q, ticket);
     }
+    q->stats.commits++;
+    if (settings->synchronous != KV_SYNC_FULL) write_at_once(q, settings, now_ns);
   }
   pthread_mutex_unlock(&q->lock);
   return rc;
@@ -282,9 +437,23 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
 void commit_volatile(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
   q->stats.commits++;
-  q->published_seq = ++q->handed_seq;
-  tree_publish(q->tree, tree_edit_seal(q->tree, q->handed_seq));
+  (void)tree_edit_seal(q->tree, ++q->handed_seq);
+  show(q);
   pthread_mutex_unlock(&q->lock);
+}
+
+uint64_t commit_handed_seq(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t seq = q->handed_seq;
+  pthread_mutex_unlock(&q->lock);
+  return seq;
+}
+
+int commit_pin_newest(commit_queue *q, tree_pin *out) {
+  pthread_mutex_lock(&q->lock);
+  int rc = tree_pin_head(q->tree, out);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
 }
 
 void commit_break(commit_queue *q, int code, const char *why) {
@@ -293,22 +462,26 @@ void commit_break(commit_queue *q, int code, const char *why) {
   pthread_mutex_unlock(&q->lock);
 }
 
+/* Whether the thread should lead a flush now that none is in flight here. A commit that is not FULL
+** has somebody else to do it, if all goes well: the flush thread, or the FULL commits before it. */
+static bool should_lead(commit_queue *q, const commit_ticket *ticket) {
+  if (ticket->settings.synchronous == KV_SYNC_FULL) return is_group_due(q);
+  if (ticket->settings.synchronous == KV_SYNC_NORMAL && !q->flusher.running) return true;
+  return os.now_ns() >= ticket->handed_ns + RELUCTANCE_NS;
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL;
-  bool alone = ticket->settings.synchronous == KV_SYNC_NORMAL && !q->flusher.running;
-  while (!is_done(q, ticket) && q->failed == KV_OK) {
+  while (!is_done(q, ticket) && queue_failure(q, NULL) == KV_OK) {
     if (q->flushing) {
       pthread_cond_wait(&ticket->wake, &q->lock);
-    } else if (alone || (full && is_group_due(q))) {
-      if (q->filling.size <= ALLOCATE_BATCH_MAX && ticket->settings.group_size == 1) {
-        log_writer_allocate(&q->log, q->filling.size);
-      }
+    } else if (should_lead(q, ticket)) {
       flush(q);
-    } else if (full) {
-      wait_until(&ticket->wake, &q->lock, ticket_deadline_ns(ticket));
     } else {
-      pthread_cond_wait(&ticket->wake, &q->lock);
+      wait_until(&ticket->wake, &q->lock,
+                 full ? ticket_deadline_ns(ticket) : ticket->handed_ns + RELUCTANCE_NS);
+      show(q);
     }
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
@@ -317,25 +490,38 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   return rc;
 }
 
-int commit_flush(commit_queue *q, kv_error *err) {
-  pthread_mutex_lock(&q->lock);
+/* With the lock: everything handed over here, and all that others have written. */
+static int flush_all(commit_queue *q, kv_error *err) {
   uint64_t wanted_seq = q->handed_seq;
-  while (q->durable_seq < wanted_seq && q->failed == KV_OK) {
+  if (page_of(q) != NULL && atomic_load(&page_of(q)->written_seq) > wanted_seq) {
+    wanted_seq = atomic_load(&page_of(q)->written_seq);
+  }
+  while (page_of(q) != NULL && durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
-    } else {
+    } else if (q->handed_seq > durable_seq(q)) {
       flush(q);
+    } else {
+      flush_through(q, wanted_seq);
     }
   }
-  int rc = queue_failure(q, err);
+  return queue_failure(q, err);
+}
+
+int commit_flush(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  int rc = flush_all(q, err);
   pthread_mutex_unlock(&q->lock);
   return rc;
 }
 
-void commit_settle(commit_queue *q) {
-  if (commit_flush(q, NULL) != KV_OK) return;
+void commit_trim(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
-  if (q->log.fd >= 0) log_writer_trim(&q->log);
+  write_out(q);
+  if (q->appending && q->failed == KV_OK) {
+    log_writer_trim(&q->log);
+    atomic_store(&page_of(q)->size, q->log.size);
+  }
   pthread_mutex_unlock(&q->lock);
 }
 
@@ -346,16 +532,21 @@ int commit_failure(commit_queue *q, kv_error *err) {
   return rc;
 }
 
-int commit_queue_close(commit_queue *q, kv_error *err) {
+int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool running = q->flusher.running;
   q->flusher.stop = true;
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
-  assert(q->first == NULL && !q->flushing);
-  bool usable = q->failed == KV_OK;
-  int rc = log_writer_close(&q->log, q->promised && usable, err);
+  assert(q->first == NULL && !q->flushing && q->filling.size == 0);
+  if (last && q->log.fd >= 0) {
+    q->log.end = atomic_load(&page_of(q)->end);
+    q->log.size = atomic_load(&page_of(q)->size);
+    log_writer_trim(&q->log);
+  }
+  int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;
+  if (q->log.fd >= 0) os_close_locked(q->log.fd);
   buf_free(&q->filling);
   pthread_cond_destroy(&q->flusher.wake);
   pthread_cond_destroy(&q->flush_done);

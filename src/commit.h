@@ -20,13 +20,19 @@
 ** theirs. Whoever is awake leads for any commit whose group is due. After a flush the first FULL
 ** commit not covered is woken to lead if a group is due, and all of them to watch the time if none is.
 **
+** Processes. How far the log is written, durable and visible is in the page that all share
+** (share.h). Lines are held back only as long as this process has the turn: before another one
+** appends, they are written. A flush covers what every process has written; while one flushes the
+** others wait for that, and then flush what it did not cover, if anything.
+**
 ** After a failed write or flush nothing can be known about the file's tail: the kernel may have
-** marked the pages clean. So the queue refuses everything from then on, every commit that waits
-** fails, and its version never becomes visible.
+** marked the pages clean. So the queue refuses everything from then on, in every process, every
+** commit that waits fails, and its version never becomes visible.
 **
 ** Invariants:
-**   1. durable_seq <= flushing_seq <= written_seq <= handed_seq
-**   2. at most one flush is in flight; it covers exactly the transactions up to flushing_seq
+**   1. durable_seq <= written_seq <= handed_seq, of which the first two are the page's; filling has
+**      the transactions in between, and is empty without the turn
+**   2. at most one flush is in flight among all processes; it covers what was written when it began
 **   3. published_seq is the newest visible transaction; a commit returns KV_OK when it has got
 **      there, and never becomes visible if it does not
 **
@@ -40,6 +46,7 @@
 #include "histogram.h"
 #include "kv_base.h"
 #include "log_write.h"
+#include "share.h"
 #include "tree.h"
 
 #include <pthread.h>
@@ -48,12 +55,12 @@ typedef struct commit_settings {
   kv_sync synchronous;
   unsigned group_size; /* commits, 1 or more */
   unsigned group_timeout_ms;
+  uint64_t auto_checkpoint; /* bytes */
 } commit_settings;
 
 /* A transaction in the queue; lives on the stack of the thread that commits it. */
 typedef struct commit_ticket {
   struct commit_ticket *next, *previous; /* by seq */
-  tree_version *version;
   uint64_t seq;
   uint64_t handed_ns;
   commit_settings settings;
@@ -71,10 +78,17 @@ typedef struct commit_queue {
   pthread_mutex_t lock;
   pthread_condattr_t clock; /* condition variables wait by the monotonic clock */
   tree *tree;
+  share *share; /* share->page NULL: volatile, or there is no log yet */
   log_writer log;
-  buf filling; /* lines handed over and not yet written */
-  uint64_t handed_seq, written_seq, flushing_seq, durable_seq, published_seq;
-  bool flushing;
+  uint64_t generation;         /* of the file that log has open */
+  bool appending;              /* this process has the turn */
+  bool worth_room;             /* the newest commit's flush is cheaper with room ahead */
+  buf filling;                 /* lines handed over and not yet written */
+  uint64_t handed_seq;         /* of the tree's newest sealed version */
+  _Atomic uint64_t shown_seq;  /* of its published one */
+  uint64_t flushing_seq;       /* the flush in flight covers this; or the last one did */
+  bool flushing;               /* a thread of this process leads one */
+  int flushing_fd;             /* which is not to be closed meanwhile, else -1 */
   bool promised;               /* some commit was not of mode OFF, so that closing has to flush */
   pthread_cond_t flush_done;   /* for those without a ticket */
   commit_ticket *first, *last; /* those that have not returned */
@@ -90,25 +104,54 @@ typedef struct commit_queue {
   commit_stats stats;
 } commit_queue;
 
-/* Start a queue on a tree whose newest version has the number seq. log.fd may be -1 until the log
-** is created. Cannot fail but for KV_ENOMEM. */
-int commit_queue_init(commit_queue *q, tree *t, uint64_t seq);
+/* Start a queue on an empty tree. Cannot fail but for KV_ENOMEM. */
+int commit_queue_init(commit_queue *q, tree *t, share *s);
 
-/* Give the queue the log that has been created; to be called by whoever has the writer's turn. */
-void commit_queue_attach(commit_queue *q, const log_writer *log);
+/* Give the queue the log; the share has been joined, and the file is of that generation. */
+void commit_queue_attach(commit_queue *q, const log_writer *log, uint64_t generation);
 
-/* Stop the flush thread, flush what waits (if any commit was not of mode OFF), close the log. */
-int commit_queue_close(commit_queue *q, kv_error *err);
+/* Stop the flush thread, flush what waits (if any commit was not of mode OFF), close the log.
+** `last`: no other process has it open, and none comes meanwhile; then room ahead is cut off. */
+int commit_queue_close(commit_queue *q, bool last, kv_error *err);
+
+/* This process has got the turn, and the tree everything that is written: what the page says is
+** where to append. If the log has become a new file that is opened. The queue's failure; KV_EIO,
+** KV_ECANTOPEN, KV_ENOMEM. */
+int commit_resume(commit_queue *q, kv_error *err);
+
+/* It is about to pass the turn on: write what was handed over. Where the log ends then is in the
+** page. */
+void commit_suspend(commit_queue *q);
+
+/* Seal the tree's edit, which has what other processes committed up to seq, and show it if it is
+** visible. The caller has the right to edit the tree. */
+void commit_seal_others(commit_queue *q, uint64_t seq);
+
+/* Show what has become visible by what others did. */
+void commit_show(commit_queue *q);
+
+/* By who has the turn: write what was handed over, and tell where the log ends then. */
+int commit_end(commit_queue *q, uint64_t *end, kv_error *err);
+
+/* Go on in a new file, whose every transaction up to the newest is on stable storage, and tell the
+** other processes. By who has the turn; closes the old one. */
+void commit_switch(commit_queue *q, const log_writer *log, const share_file *file);
 
 /* Hand over the transaction whose WRITE and DELETE lines are in ops and whose edit is open in the
-** tree: on success the edit is sealed and the ticket in the queue, and commit_wait must follow. On
-** failure the edit is still open. The caller has the writer's turn. KV_ENOMEM, or the queue's
-** failure. */
+** tree: on success the edit is sealed and the ticket in the queue, and commit_wait must follow;
+** ticket NULL: nobody waits. On failure the edit is still open. The caller has the writer's turn.
+** KV_ENOMEM, or the queue's failure. */
 int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *settings,
                      commit_ticket *ticket, kv_error *err);
 
 /* The same for a volatile store: the sealed version is all there is, and nothing to wait for. */
 void commit_volatile(commit_queue *q);
+
+/* The number of the newest transaction handed over. */
+uint64_t commit_handed_seq(commit_queue *q);
+
+/* Pin the newest version handed over, whether or not it is visible yet. KV_ENOMEM. */
+int commit_pin_newest(commit_queue *q, tree_pin *out);
 
 /* Refuse everything from now on, for this reason if there was none before. */
 void commit_break(commit_queue *q, int code, const char *why);
@@ -117,11 +160,14 @@ void commit_break(commit_queue *q, int code, const char *why);
 ** queue's failure: it is neither, and whether a reopened store has it cannot be said. */
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err);
 
-/* Bring everything handed over so far to stable storage. The queue's failure. */
+/* Bring everything that any process has committed so far to stable storage. The queue's failure. */
 int commit_flush(commit_queue *q, kv_error *err);
 
-/* As commit_flush, and cut the room ahead off, for a process that ends without closing. */
-void commit_settle(commit_queue *q);
+/* Cut the room ahead off, by who has the turn. */
+void commit_trim(commit_queue *q);
+
+/* Cut the room ahead off, by who has the turn. */
+void commit_trim(commit_queue *q);
 
 /* KV_OK, or why nothing can be committed any more. */
 int commit_failure(commit_queue *q, kv_error *err);

@@ -42,6 +42,7 @@ struct inspection {
   bool header_damaged;
   bool torn; /* recovery would have cut before this place */
   bool looked_ahead;
+  uint64_t snapshot_seq; /* of the checkpoint that made the file, 0: none did */
   uint64_t promised_seq; /* the highest durable-seq of any transaction that verifies */
 };
 
@@ -104,8 +105,11 @@ static int read_header(inspection *i, bool any, kv_error *err) {
     i->facts.base_seq = header.base_seq;
     memcpy(i->reader.id, header.id, sizeof i->reader.id);
     i->next_seq = header.base_seq + 1;
+    i->snapshot_seq = header.base_seq > 0 ? header.base_seq + 1 : 0;
     i->stretch.end = size + 1;
-    i->stretch.status = INSPECT_HEADER;
+    bool snapshot_missing = i->snapshot_seq > 0 && i->stretch.end == i->reader.size;
+    i->stretch.status = snapshot_missing ? INSPECT_DAMAGED : INSPECT_HEADER;
+    i->stretch.expected_seq = i->next_seq;
   }
   return KV_OK;
 }
@@ -196,7 +200,9 @@ static int look_ahead(inspection *i, ahead *a) {
   *a = (ahead){.from = i->at, .all = !i->looked_ahead};
   int rc = log_reader_lookahead(&i->reader, i->at, look, a);
   if (rc != KV_OK) return rc;
-  if (a->all) i->promised_seq = a->durable_seq;
+  if (a->all) {
+    i->promised_seq = a->durable_seq > i->snapshot_seq ? a->durable_seq : i->snapshot_seq;
+  }
   i->looked_ahead = true;
   return KV_OK;
 }
@@ -244,6 +250,8 @@ static int next_stretch(inspection *i) {
   i->stretch.malformed = false;
   int rc = log_reader_zeros(&i->reader, i->at, &zeros);
   if (rc != KV_OK) return rc;
+  bool snapshot_missing = zeros && i->next_seq == i->snapshot_seq && i->at < i->reader.size;
+  if (snapshot_missing) return bad_stretch(i);
   if (i->original || zeros) {
     i->stretch.status = zeros ? INSPECT_ROOM : INSPECT_ORIGINAL;
     i->stretch.end = i->reader.size;
@@ -309,7 +317,7 @@ static void take_original(inspect_row *row, const char *line, size_t size) {
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
   log_record record;
   kv_error why;
-  if (row->status == INSPECT_HEADER || (i->header_damaged && row->offset == 0)) {
+  if (row->status == INSPECT_HEADER || (!i->original && row->offset == 0)) {
     row->op = "KVSTORE";
   } else if (row->status == INSPECT_ORIGINAL) {
     take_original(row, line, size);

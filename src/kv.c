@@ -7,6 +7,7 @@
 #include "kv.h"
 
 #include "check.h"
+#include "checkpoint.h"
 #include "keypath.h"
 #include "os.h"
 #include "store.h"
@@ -15,6 +16,8 @@
 
 #include <assert.h>
 #include <string.h>
+
+#define AUTO_CHECKPOINT ((uint64_t)64 << 20)
 
 struct kv {
   txn txn; /* with the store and the settings */
@@ -47,7 +50,9 @@ int kv_keypath_check(const char *key, size_t size, kv_error *err) {
 static commit_settings checked(const kv_settings *settings) {
   commit_settings out = {.synchronous = settings->synchronous,
                          .group_size = settings->group_size,
-                         .group_timeout_ms = settings->group_timeout_ms};
+                         .group_timeout_ms = settings->group_timeout_ms,
+                         .auto_checkpoint = settings->auto_checkpoint};
+  if (out.auto_checkpoint == 0) out.auto_checkpoint = AUTO_CHECKPOINT;
   if (out.group_size == 0) out.group_size = kv_default_group_size(out.synchronous);
   /* NORMAL with groups of one would flush for each commit by a thread of its own, for nothing: the
   ** committer does that itself, and has FULL. */
@@ -101,7 +106,8 @@ void kv_get_settings(const kv *db, kv_settings *out) {
   const commit_settings *settings = &db->txn.settings;
   *out = (kv_settings){.synchronous = settings->synchronous,
                        .group_size = settings->group_size,
-                       .group_timeout_ms = settings->group_timeout_ms};
+                       .group_timeout_ms = settings->group_timeout_ms,
+                       .auto_checkpoint = settings->auto_checkpoint};
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */
@@ -121,19 +127,25 @@ static bool is_open(const kv *db) {
   return check_open(db, NULL) == KV_OK;
 }
 
+static int readonly_error(const kv *db, kv_error *err) {
+  return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1",
+                      store_name(db->txn.store));
+}
+
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
-  if (db->readonly) {
-    return kv_error_set(err, KV_EREADONLY, "'%s' was opened with readonly=1",
-                        db->txn.store->path != NULL ? db->txn.store->path : ":memory:");
-  }
+  if (db->readonly) return readonly_error(db, err);
   return txn_begin(&db->txn, busy_timeout_ms, err);
 }
 
 bool kv_in_transaction(const kv *db) {
   return db->txn.state == TXN_OPEN;
+}
+
+bool kv_has_changes(const kv *db) {
+  return db->txn.state == TXN_OPEN && db->txn.records.size > 0;
 }
 
 int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
@@ -179,7 +191,15 @@ void kv_release(kv *db, int number) {
 int kv_commit(kv *db, unsigned flags, kv_error *err) {
   int rc = check_open(db, err);
   if (rc != KV_OK) return rc;
-  return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0, err);
+  return txn_commit(&db->txn, flags, err);
+}
+
+uint64_t kv_handed_seq(kv *db) {
+  return commit_handed_seq(&db->txn.store->queue);
+}
+
+uint64_t kv_published_seq(kv *db) {
+  return atomic_load(&db->txn.store->queue.shown_seq);
 }
 
 void kv_settle(kv *db) {
@@ -203,25 +223,63 @@ int kv_flush(kv *db, kv_error *err) {
   return commit_flush(&db->txn.store->queue, err);
 }
 
-/* --- cursors ---------------------------------------------------------------------------------- */
-
-/* Pin what the handle sees now: its own transaction, or the newest committed version. */
-static int pin_now(kv *db, tree_pin *out) {
-  tree *t = &db->txn.store->tree;
-  return db->txn.state == TXN_OPEN ? tree_pin_edit(t, out) : tree_pin_published(t, out);
+int kv_checkpoint(kv *db, kv_error *err) {
+  store *s = db->txn.store;
+  int rc = store_check_fork(s, err);
+  if (rc != KV_OK) return rc;
+  if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
+  if (db->readonly) return readonly_error(db, err);
+  if (s->path == NULL) return KV_OK;
+  rc = store_refresh(s, err); /* a log that was never written stays that way */
+  return rc == KV_OK && s->page != NULL ? checkpoint_run(s, err) : rc;
 }
 
-int kv_cursor_refresh(kv_cursor *c) {
-  tree *t = &c->store->tree;
-  tree_unpin(t, &c->pin);
+/* --- cursors ---------------------------------------------------------------------------------- */
+
+/* Pin what the handle sees now: its own transaction, or the newest version that anyone in any process
+** has committed. */
+static int pin_now(kv *db, tree_pin *out, kv_error *err) {
+  store *s = db->txn.store;
+  int rc;
+  if (db->txn.state == TXN_OPEN) {
+    rc = tree_pin_edit(&s->tree, out);
+  } else {
+    rc = store_refresh(s, err);
+    if (rc != KV_OK) return rc;
+    rc = tree_pin_published(&s->tree, out);
+  }
+  return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
+}
+
+static void let_go(kv_cursor *c) {
+  tree_unpin(&c->store->tree, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
-  int rc = pin_now(c->db, &c->pin);
+}
+
+int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
+  let_go(c);
+  int rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
-int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
+  let_go(c);
+  int rc = store_refresh(c->store, err);
+  if (rc != KV_OK) return rc;
+  rc = commit_pin_newest(&c->store->queue, &c->pin);
+  if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
+  c->place.top = c->pin.top;
+  return KV_OK;
+}
+
+uint64_t kv_cursor_seq(const kv_cursor *c) {
+  return c->pin.seq;
+}
+
+static int open_cursor(kv *db, int (*refresh)(kv_cursor *c, kv_error *err), kv_cursor **out,
+                       kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   kv_cursor *c = os.malloc(sizeof *c);
@@ -230,12 +288,21 @@ int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  if (kv_cursor_refresh(c) != KV_OK) {
+  rc = refresh(c, err);
+  if (rc != KV_OK) {
     kv_cursor_close(c);
-    return kv_error_set(err, KV_ENOMEM, "out of memory");
+    return rc;
   }
   *out = c;
   return KV_OK;
+}
+
+int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+  return open_cursor(db, kv_cursor_refresh, out, err);
+}
+
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err) {
+  return open_cursor(db, kv_cursor_refresh_newest, out, err);
 }
 
 void kv_cursor_close(kv_cursor *c) {
@@ -318,15 +385,17 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
   kv_walk *w = os.malloc(sizeof *w);
   if (w == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   w->tree = &db->txn.store->tree;
-  rc = pin_now(db, &w->pin);
-  if (rc == KV_OK) {
-    unsigned limit = depth_max < KV_KEYPATH_SIZE_MAX ? (unsigned)depth_max : KV_KEYPATH_SIZE_MAX;
-    rc = tree_walk_start(&w->place, w->pin.top, root, size, limit);
-    if (rc != KV_OK) kv_walk_close(w);
-  } else {
+  rc = pin_now(db, &w->pin, err);
+  if (rc != KV_OK) {
     os.free(w);
+    return rc;
   }
-  if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
+  unsigned limit = depth_max < KV_KEYPATH_SIZE_MAX ? (unsigned)depth_max : KV_KEYPATH_SIZE_MAX;
+  rc = tree_walk_start(&w->place, w->pin.top, root, size, limit);
+  if (rc != KV_OK) {
+    kv_walk_close(w);
+    return kv_error_set(err, rc, "out of memory");
+  }
   *out = w;
   return KV_OK;
 }
@@ -366,8 +435,11 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   tree_pin pin;
   if (tree_pin_published(&s->tree, &pin) != KV_OK)
     return kv_error_set(err, KV_ENOMEM, "out of memory");
+  const share_page *page = atomic_load(&s->page);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
+  out->live_bytes = pin.bytes;
+  out->reader_lag = tree_pin_lag(&s->tree);
   tree_unpin(&s->tree, &pin);
   out->keys = counts.values;
   out->nodes = counts.nodes;
@@ -377,7 +449,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->torn_bytes = s->recovered.torn_size;
   commit_queue *q = &s->queue;
   pthread_mutex_lock(&q->lock);
-  out->log_bytes = q->log.fd >= 0 ? q->log.end : s->recovered.end;
+  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->recovered.end;
   out->commits = q->stats.commits;
   out->flushes = q->stats.flushes;
   out->written_bytes = q->stats.bytes;
@@ -385,7 +457,9 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->flush_p99_ns = histogram_percentile_ns(&q->stats.flush_ns, 0.99);
   out->flush_max_ns = q->stats.flush_ns.max_ns;
   out->seq = q->handed_seq;
-  out->durable_seq = q->durable_seq;
+  out->checkpoints = page != NULL ? atomic_load(&page->checkpoints) : 0;
+  out->checkpoint_time = page != NULL ? atomic_load(&page->checkpoint_time) : 0;
+  out->durable_seq = page != NULL ? atomic_load(&page->durable_seq) : s->recovered.seq;
   pthread_mutex_unlock(&q->lock);
   return KV_OK;
 }

@@ -46,7 +46,12 @@ typedef struct kv_settings {
   kv_sync synchronous;
   unsigned group_size;       /* commits that one flush waits for, 1 to KV_GROUP_SIZE_MAX */
   unsigned group_timeout_ms; /* and how long the oldest of them waits at most */
+  uint64_t auto_checkpoint;  /* bytes of log from which on a commit starts a checkpoint in the
+                                background, if they are 4 times what is in it; 0: 64 MiB,
+                                KV_NEVER: never */
 } kv_settings;
+
+#define KV_NEVER UINT64_MAX
 
 #define KV_GROUP_SIZE_MAX 1000000u
 #define KV_GROUP_TIMEOUT_MS_MAX 3600000u
@@ -98,6 +103,9 @@ int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
 /* Whether the handle is between kv_begin and its end. */
 bool kv_in_transaction(const kv *db);
 
+/* Whether it has changed anything in it. */
+bool kv_has_changes(const kv *db);
+
 /* Give a keypath a value, copied; *replaced (may be NULL) tells whether it had one. KV_EKEYPATH,
 ** KV_ETOOBIG, KV_EFULL (KV_ENTRIES_MAX), KV_ENOMEM, KV_EMISUSE (no transaction). */
 int kv_put(kv *db, const char *key, size_t size, const kv_value *value, bool *replaced,
@@ -124,9 +132,17 @@ void kv_release(kv *db, int number);
 **
 ** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN (only
 ** together with KV_UNDOABLE) the turn is passed on by kv_settle or kv_undo.
+**
+** With KV_NO_WAIT (alone) it returns once the transaction is handed over, whatever the settings say:
+** it is committed when kv_published_seq has reached the number that kv_handed_seq told then, and somebody
+** has to see to its flush (kv_flush). For event loops.
 ** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
-enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2 };
 int kv_commit(kv *db, unsigned flags, kv_error *err);
+
+/* The number of the newest transaction that was handed over in this process or seen in the log, and of
+** the newest one that everybody may see. Any thread may ask. */
+uint64_t kv_handed_seq(kv *db);
+uint64_t kv_published_seq(kv *db);
 
 /* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that
 ** gives every key which still is as the commit left it the value it had before. Undo waits for the
@@ -140,18 +156,35 @@ void kv_rollback(kv *db);
 /* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
 int kv_flush(kv *db, kv_error *err);
 
+/* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
+** only while the last transactions are copied and the new file takes the old one's name. Other
+** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
+** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
+int kv_checkpoint(kv *db, kv_error *err);
+
 /* Replace the handle's settings; they apply from the next commit on. */
 void kv_set_settings(kv *db, const kv_settings *settings);
 void kv_get_settings(const kv *db, kv_settings *out);
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* A cursor on the version of now; it stands nowhere. KV_ENOMEM, KV_EMISUSE (forked). */
+/* A cursor on the version of now; it stands nowhere. What other processes have committed is read from
+** the log first. KV_ENOMEM, KV_EMISUSE (forked); KV_EIO, KV_ECANTOPEN, KV_EDAMAGED, KV_EBUSY (the log
+** cannot be read on). */
 int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err);
 void kv_cursor_close(kv_cursor *c);
 
-/* Look at the version of now instead. KV_ENOMEM; then the cursor sees an empty one. */
-int kv_cursor_refresh(kv_cursor *c);
+/* Look at the version of now instead. Errors as for kv_cursor_open; then the cursor sees an empty
+** one. */
+int kv_cursor_refresh(kv_cursor *c, kv_error *err);
+
+/* The same, but the cursor sees what is handed over and not committed yet as well: for who holds back
+** what he tells of it until kv_published_seq has reached kv_cursor_seq. */
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err);
+int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err);
+
+/* The number of the transaction that made the version the cursor sees. */
+uint64_t kv_cursor_seq(const kv_cursor *c);
 
 typedef enum kv_seek { KV_SEEK_GE, KV_SEEK_GT, KV_SEEK_LE, KV_SEEK_LT } kv_seek;
 
@@ -234,6 +267,10 @@ typedef struct kv_stats {
   uint64_t torn_bytes;       /* of a torn tail found by opening */
   uint64_t seq, durable_seq; /* newest commit handed over, newest on stable storage */
   uint64_t readers;          /* versions pinned by cursors */
+  uint64_t reader_lag;       /* commits made since the oldest of them */
+  uint64_t live_bytes;       /* of keypaths and values */
+  uint64_t checkpoints;      /* since the log was opened by the first of its processes */
+  uint64_t checkpoint_time;  /* of the last of them, seconds since 1970; 0: none yet */
 } kv_stats;
 int kv_get_stats(kv *db, kv_stats *out, kv_error *err);
 

@@ -478,8 +478,22 @@ int log_format_delete(buf *b, const char *key, size_t key_size) {
   return rc;
 }
 
+int log_format_commit_end(buf *b, uint32_t crc) {
+  if (buf_reserve(b, LOG_COMMIT_END_SIZE) != KV_OK) return KV_ENOMEM;
+  put_crc(b->data + b->size, crc);
+  b->data[b->size + CRC_SIZE] = '\n';
+  b->size += LOG_COMMIT_END_SIZE;
+  return KV_OK;
+}
+
 int log_format_commit(buf *b, size_t start, const char *id, uint64_t seq, uint64_t durable_seq) {
-  assert(start <= b->size && durable_seq < seq && strlen(id) == LOG_ID_SIZE);
+  assert(strlen(id) == LOG_ID_SIZE);
+  return log_format_commit_after(b, start, crc32c(0, id, LOG_ID_SIZE), seq, durable_seq);
+}
+
+int log_format_commit_after(buf *b, size_t start, uint32_t crc, uint64_t seq,
+                            uint64_t durable_seq) {
+  assert(start <= b->size && durable_seq < seq);
   if (buf_reserve(b, LOG_COMMIT_SIZE_MAX + 1) != KV_OK) return KV_ENOMEM;
   char *to = b->data + b->size;
   memcpy(to, COMMIT_WORD, WORD_SIZE(COMMIT_WORD));
@@ -488,13 +502,9 @@ int log_format_commit(buf *b, size_t start, const char *id, uint64_t seq, uint64
   *to++ = '\t';
   to += put_unsigned(to, durable_seq);
   *to++ = '\t';
-  uint32_t crc = crc32c(0, id, LOG_ID_SIZE);
-  put_crc(to, crc32c(crc, b->data + start, (size_t)(to - (b->data + start))));
-  to += CRC_SIZE;
-  *to++ = '\n';
-  assert((size_t)(to - b->data) <= b->size + LOG_COMMIT_SIZE_MAX + 1);
+  crc = crc32c(crc, b->data + start, (size_t)(to - (b->data + start)));
   b->size = (size_t)(to - b->data);
-  return KV_OK;
+  return log_format_commit_end(b, crc);
 }
 
 /* ---- reading records ---- */

@@ -32,6 +32,7 @@
 #define LOG_ID_SIZE 16         /* hex digits */
 #define LOG_HEADER_SIZE_MAX 80 /* bytes, LF included */
 #define LOG_COMMIT_SIZE_MIN 19 /* bytes, LF not included: "COMMIT", 1, 0, crc */
+#define LOG_COMMIT_END_SIZE 9  /* bytes of a COMMIT line from its crc on, LF included */
 #define LOG_COMMIT_SIZE_MAX 57 /* "COMMIT", twice 20 digits, crc */
 
 typedef struct log_header {
@@ -67,6 +68,11 @@ int log_parse_header(const char *line, size_t size, log_header *out, uint64_t *v
 int log_format_write(buf *b, const char *key, size_t key_size, const kv_value *value);
 int log_format_delete(buf *b, const char *key, size_t key_size);
 int log_format_commit(buf *b, size_t start, const char *id, uint64_t seq, uint64_t durable_seq);
+
+/* The same for a transaction of which a part is no longer in the buf: crc is that of id and the part.
+** And with the same room, only the end of a COMMIT line: the crc as it is, and LF. */
+int log_format_commit_after(buf *b, size_t start, uint32_t crc, uint64_t seq, uint64_t durable_seq);
+int log_format_commit_end(buf *b, uint32_t crc);
 
 /* Take a line (size bytes without its LF; line[size] must be writable, it is where the LF stands)
 ** to pieces, unescaping in place: afterwards the line is no longer what it was. KV_OK, or

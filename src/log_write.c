@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Room ahead grows with the file, between these. */
 #define ALLOCATE_MIN ((uint64_t)64 << 10)
@@ -22,8 +21,33 @@ int log_error(kv_error *err, const char *call, const char *path) {
   return kv_error_set(err, code, "%s of '%s' failed: %s", call, path, strerror(reason));
 }
 
+int log_writer_open(log_writer *w, const char *id, kv_error *err) {
+  char line[LOG_HEADER_SIZE_MAX];
+  log_header header;
+  int fd = os.open(w->path, O_RDWR | O_NONBLOCK, 0);
+  if (fd < 0) {
+    return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", w->path, strerror(errno));
+  }
+  ssize_t got = os_read_all(fd, line, sizeof line, 0);
+  int rc = got < 0 ? log_error(err, "read", w->path) : KV_OK;
+  const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
+  if (rc == KV_OK &&
+      (end == NULL || log_parse_header(line, (size_t)(end - line), &header, NULL) != KV_OK ||
+       strcmp(header.id, id) != 0)) {
+    rc = kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", w->path);
+  }
+  log_writer opened = {.fd = fd, .path = w->path};
+  if (rc == KV_OK) rc = log_writer_share(&opened, err);
+  if (rc != KV_OK) {
+    os_close_locked(fd);
+    return rc;
+  }
+  opened.header = header;
+  *w = opened;
+  return KV_OK;
+}
+
 int log_writer_append(log_writer *w, const void *data, size_t size, kv_error *err) {
-  w->dirty = true;
   if (os_write_all(w->fd, data, size, w->end) != 0) {
     int rc = log_error(err, "write", w->path);
     w->size = UINT64_MAX; /* unknown */
@@ -63,24 +87,19 @@ void log_writer_allocate(log_writer *w, size_t more) {
     ssize_t wrote = os.pwrite(w->fd, zeros, part, (off_t)w->size);
     if (wrote <= 0) return; /* the append will tell why */
     w->size += (uint64_t)wrote;
-    w->dirty = true;
   }
 }
 
 void log_writer_trim(log_writer *w) {
   if (w->size > w->end && os_truncate(w->fd, w->end) == 0) {
     w->size = w->end;
-    w->dirty = true;
   }
 }
 
-int log_writer_close(log_writer *w, bool sync, kv_error *err) {
-  if (w->fd < 0) return KV_OK;
-  log_writer_trim(w);
-  int rc = sync && w->dirty ? log_writer_sync(w, err) : KV_OK;
-  os_close_locked(w->fd);
-  w->fd = -1;
-  return rc;
+int log_writer_share(const log_writer *w, kv_error *err) {
+  if (os.lock(w->fd, true, 0, 0) == 0) return KV_OK;
+  if (errno != EAGAIN && errno != EACCES) return log_error(err, "lock", w->path);
+  return kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", w->path);
 }
 
 /* --- a new log -------------------------------------------------------------------------------- */
@@ -120,7 +139,7 @@ static int draft_own(log_draft *draft, kv_error *err) {
   struct stat facts, named;
   int fd = draft->writer.fd, rc;
   const char *path = draft->writer.path, *temporary = draft->temporary_path;
-  bool locked = os.lock(fd) == 0;
+  bool locked = os.lock(fd, false, 0, 0) == 0;
   if (!locked || os.fstat(fd, &facts) != 0 || facts.st_nlink != 1 ||
       os.stat(temporary, &named) != 0 || !is_same_file(&facts, &named)) {
     rc = kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", path);
@@ -140,9 +159,11 @@ void log_draft_clean(const char *path) {
   if (temporary == NULL) return;
   int fd = os.open(temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
   if (fd >= 0) {
-    struct stat facts;
+    struct stat facts, named;
     bool regular = os.fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode);
-    if (regular && begins_like_draft(fd)) os.unlink(temporary);
+    bool has_got_name = os.stat(path, &named) == 0 && is_same_file(&facts, &named);
+    bool unused = has_got_name || os.is_locked(fd, 0, 0) == 0;
+    if (regular && unused && begins_like_draft(fd)) os.unlink(temporary);
     os.close(fd);
   }
   os.free(temporary);
@@ -203,8 +224,8 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
       return rc;
     }
   }
-  draft->writer.dirty = false;
   draft->writer.synced_end = draft->writer.end;
+  (void)os.lock(draft->writer.fd, true, 0, 0);
   *out = draft->writer;
   os.free(draft->temporary_path);
   return rc;

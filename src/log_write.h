@@ -2,8 +2,8 @@
 ** log_write.h - the writing side of a log: creating the file, appending bytes, bringing them to
 ** stable storage.
 **
-** Only whole transactions are appended, in the order of their numbers; whoever appends holds the
-** lock of the commit queue. log_writer_sync may run while another thread appends; what it covers is
+** Only whole transactions are appended, in the order of their numbers; whoever appends has the
+** writer's turn among all processes, and the lock of the commit queue. log_writer_sync may run while another thread appends; what it covers is
 ** what was appended before it was called.
 **
 ** Room ahead. Overwriting allocated space is cheaper to flush than growing the file, which also
@@ -31,8 +31,11 @@ typedef struct log_writer {
   uint64_t end;        /* offset behind the last transaction */
   uint64_t size;       /* of the file; end <= size, zeros between */
   uint64_t synced_end; /* what is before this is on stable storage */
-  bool dirty;          /* something was written since the file was opened */
 } log_writer;
+
+/* Open the log of that id for appending; w->path is set before, and end and size are the caller's to
+** set. KV_EBUSY (another log has taken its place), KV_ECANTOPEN, KV_EIO, KV_ENOMEM. */
+int log_writer_open(log_writer *w, const char *id, kv_error *err);
 
 /* Append data at the end of the log. After a failure the file is cut off at the old end if that is
 ** possible, else its tail is undefined; the writer must not be used but to close it. */
@@ -52,8 +55,9 @@ void log_writer_allocate(log_writer *w, size_t more);
 /* Cut off the room ahead. Zeros that cannot be cut off do no harm, so that this never fails. */
 void log_writer_trim(log_writer *w);
 
-/* Trim, sync if `sync` and anything was written, close the file. */
-int log_writer_close(log_writer *w, bool sync, kv_error *err);
+/* Lock the file as one of those that write it: what keeps a process out that does not share with the
+** others (share.h), because their shared file was removed, or the log has two names. KV_EBUSY, KV_EIO. */
+int log_writer_share(const log_writer *w, kv_error *err);
 
 /* A new log under construction: PATH-kvstore-new, unknown to anyone until it is put in place. */
 typedef struct log_draft {
@@ -74,7 +78,8 @@ int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t ba
 ** caller has set to -1 before, and nothing must be committed to it. */
 int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *err);
 
-/* Remove what a crash left of a draft for path, whose lock the caller has. Never fails. */
+/* Remove what a crash left of a draft for path; the caller has the turn among all processes. Never
+** fails. A draft that is being written is left alone: it is locked. */
 void log_draft_clean(const char *path);
 
 /* Close and remove it. */

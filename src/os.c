@@ -7,10 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,14 +30,66 @@ static int call_stat(const char *path, struct stat *out) {
   return stat(path, out);
 }
 
-static int call_lock(int fd) {
-  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-  return fcntl(fd, F_OFD_SETLK, &whole);
+static int set_lock(int fd, short type, uint64_t offset, uint64_t size) {
+  struct flock range = {
+      .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)size};
+  return fcntl(fd, F_OFD_SETLK, &range);
 }
 
-static int call_unlock(int fd) {
-  struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-  return fcntl(fd, F_OFD_SETLK, &whole);
+static int call_lock(int fd, bool shared, uint64_t offset, uint64_t size) {
+  return set_lock(fd, shared ? F_RDLCK : F_WRLCK, offset, size);
+}
+
+static int call_unlock(int fd, uint64_t offset, uint64_t size) {
+  return set_lock(fd, F_UNLCK, offset, size);
+}
+
+static int call_is_locked(int fd, uint64_t offset, uint64_t size) {
+  struct flock range = {
+      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)size};
+  if (fcntl(fd, F_OFD_GETLK, &range) != 0) return -1;
+  return range.l_type != F_UNLCK;
+}
+
+static void *call_map(int fd, size_t size, void *at, bool writable) {
+  int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  int flags = at != NULL ? MAP_SHARED | MAP_FIXED : MAP_SHARED;
+  void *mapping = mmap(at, size, protection, flags, fd, 0);
+  return mapping != MAP_FAILED ? mapping : NULL;
+}
+
+static void call_unmap(void *mapping, size_t size) {
+  (void)munmap(mapping, size);
+}
+
+static void call_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
+  struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000u),
+                           .tv_nsec = (long)(ns % 1000000000u)};
+  (void)syscall(SYS_futex, word, FUTEX_WAIT, expected, &limit, NULL, 0);
+}
+
+static void call_wake(_Atomic uint32_t *word) {
+  (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Those on which neither shared memory nor locks can be relied upon between machines. */
+static const char *call_network_name(int fd) {
+  static const struct {
+    uint32_t type;
+    const char *name;
+  } systems[] = {
+      {0x6969, "NFS"},        {0x517b, "SMB"},        {0xff534d42, "SMB"},
+      {0xfe534d42, "SMB"},    {0x01021997, "9p"},     {0x5346414f, "AFS"},
+      {0x6b414653, "AFS"},    {0x00c36400, "Ceph"},   {0x73757245, "Coda"},
+      {0x0bd00bd0, "Lustre"}, {0x19830326, "BeeGFS"}, {0x20030528, "OrangeFS"},
+      {0x01161970, "GFS2"},   {0x7461636f, "OCFS2"},  {0x47504653, "GPFS"},
+  };
+  struct statfs facts;
+  if (fstatfs(fd, &facts) != 0) return NULL;
+  for (size_t i = 0; i < sizeof systems / sizeof systems[0]; i++) {
+    if ((uint32_t)facts.f_type == systems[i].type) return systems[i].name;
+  }
+  return NULL;
 }
 
 static char *call_realpath(const char *path) {
@@ -54,6 +110,10 @@ static uint64_t call_now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t call_time_s(void) {
+  return (uint64_t)time(NULL);
+}
+
 os_table os = {
     .open = call_open,
     .close = close,
@@ -71,9 +131,16 @@ os_table os = {
     .unlink = unlink,
     .lock = call_lock,
     .unlock = call_unlock,
+    .is_locked = call_is_locked,
+    .map = call_map,
+    .unmap = call_unmap,
+    .wait = call_wait,
+    .wake = call_wake,
+    .network_name = call_network_name,
     .realpath = call_realpath,
     .random = call_random,
     .now_ns = call_now_ns,
+    .time_s = call_time_s,
     .malloc = malloc,
     .realloc = realloc,
     .free = free,
@@ -130,8 +197,14 @@ int os_truncate(int fd, uint64_t size) {
   return rc;
 }
 
+/* Nobody wakes who waits here. */
+void os_pause(uint64_t ns) {
+  _Atomic uint32_t word = 0;
+  os.wait(&word, 0, ns);
+}
+
 void os_close_locked(int fd) {
-  (void)os.unlock(fd);
+  (void)os.unlock(fd, 0, 0);
   os.close(fd);
 }
 

@@ -32,11 +32,24 @@ typedef struct os_table {
   int (*rename)(const char *from, const char *to);
   int (*link)(const char *from, const char *to);
   int (*unlink)(const char *path);
-  int (*lock)(int fd);   /* exclusive, for the open file, never waits: EAGAIN if taken */
-  int (*unlock)(int fd); /* give that lock back, whoever else has the file open by a fork */
+  /* Locks of the open file (OFD locks): they are gone when its last descriptor is, that is, with the
+  ** process, however it ends. lock never waits: EAGAIN if taken. unlock gives them back whoever else
+  ** has the file open by a fork. */
+  int (*lock)(int fd, bool shared, uint64_t offset, uint64_t size); /* size 0: to the end */
+  int (*unlock)(int fd, uint64_t offset, uint64_t size);
+  int (*is_locked)(int fd, uint64_t offset, uint64_t size); /* by another: 1, 0; -1 and errno */
+  /* A shared mapping from offset 0, in the place of the one at `at` if that is not NULL; or NULL. */
+  void *(*map)(int fd, size_t size, void *at, bool writable);
+  void (*unmap)(void *mapping, size_t size);
+  /* Wait until woken, but for at most ns, if *word is still `expected`; wake all that wait. Between
+  ** processes, for words in shared mappings. */
+  void (*wait)(_Atomic uint32_t *word, uint32_t expected, uint64_t ns);
+  void (*wake)(_Atomic uint32_t *word);
+  const char *(*network_name)(int fd);    /* of the network file system it is on; NULL: on none */
   char *(*realpath)(const char *path);    /* result is freed with os.free */
   int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
   uint64_t (*now_ns)(void);               /* monotonic clock, nanoseconds */
+  uint64_t (*time_s)(void);               /* wall clock, seconds since 1970 */
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);
@@ -56,7 +69,10 @@ int os_sync_data(int fd);
 int os_sync_file(int fd);
 int os_truncate(int fd, uint64_t size);
 
-/* Close a file and give its lock back now: a child that was just forked may still share it. */
+/* Sleep for so many nanoseconds, or less. */
+void os_pause(uint64_t ns);
+
+/* Close a file and give its locks back now: a child that was just forked may still share it. */
 void os_close_locked(int fd);
 
 /* Bring the entry of `path` in its folder to stable storage. 0, or -1 and errno. */

@@ -21,7 +21,6 @@ typedef struct replay {
   tree *tree;
   recovery *found;
   kv_error *err;
-  uint64_t lines;    /* before found->end */
   uint64_t last_seq; /* the transaction to stop after */
 } replay;
 
@@ -82,6 +81,15 @@ static bool look_for_promise(void *context, const log_transaction *t) {
 /* The transaction at found->end does not verify: a torn tail, or damage to what was promised? */
 static int judge_tail(replay *p) {
   bool zeros = false;
+  const recovery *found = p->found;
+  if (found->header.base_seq > 0 && found->transactions == 0) {
+    return kv_error_set(p->err, KV_EDAMAGED,
+                        "log '%s' is damaged: its first transaction, at byte %" PRIu64
+                        " (line %" PRIu64
+                        "), does not verify, though a checkpoint put it on stable "
+                        "storage; nothing was changed; 'kvstore check' tells more",
+                        p->path, found->end, found->lines + 1);
+  }
   int rc = log_reader_zeros(&p->reader, p->found->end, &zeros);
   if (rc != KV_OK || zeros) return rc;
   promise promised = {.damaged_seq = p->found->seq + 1};
@@ -93,7 +101,7 @@ static int judge_tail(replay *p) {
                         " (line %" PRIu64 ") does not verify, though transaction %" PRIu64
                         " at byte %" PRIu64 " says that it was on stable storage; nothing was "
                         "changed; 'kvstore check' tells more",
-                        p->path, promised.damaged_seq, p->found->end, p->lines + 1,
+                        p->path, promised.damaged_seq, p->found->end, p->found->lines + 1,
                         promised.later.seq, promised.later.offset);
   }
   return measure_tail(p);
@@ -109,21 +117,21 @@ static int apply_line(replay *p, uint64_t offset, char *line, size_t size) {
     return kv_error_set(p->err, KV_EDAMAGED,
                         "log '%s' is damaged at byte %" PRIu64 " (line %" PRIu64
                         "), in a transaction whose checksum is right: %s",
-                        p->path, offset, p->lines + 1, why.text);
+                        p->path, offset, p->found->lines + 1, why.text);
   }
   if (record.op == LOG_WRITE) {
     rc = tree_put(p->tree, record.key, record.key_size, &record.value, NULL);
   } else if (record.op == LOG_DELETE) {
     rc = tree_delete(p->tree, record.key, record.key_size, NULL);
   }
-  p->lines++;
+  p->found->lines++;
   p->found->ops += record.op != LOG_COMMIT;
   return rc;
 }
 
 /* Apply a verified transaction. */
 static int apply(replay *p, const log_transaction *t) {
-  for (uint64_t offset = t->offset; offset < t->end_offset;) {
+  for (uint64_t offset = t->offset; p->tree != NULL && offset < t->end_offset;) {
     char *line;
     size_t size;
     bool ended;
@@ -132,19 +140,20 @@ static int apply(replay *p, const log_transaction *t) {
     if (rc != KV_OK) return rc;
     offset += size + 1;
   }
+  if (p->tree == NULL) p->found->lines += t->ops + 1;
   p->found->end = t->end_offset;
   p->found->seq = t->seq;
   p->found->transactions++;
   return KV_OK;
 }
 
+/* Apply what verifies, as far as last_seq; KV_ETORN if it ends before that. */
 static int replay_transactions(replay *p) {
   while (p->found->seq < p->last_seq) {
     log_transaction t;
     int rc = log_reader_transaction(&p->reader, p->found->end, &t);
     if (rc == KV_OK && t.seq != p->found->seq + 1) rc = KV_ETORN;
     if (rc == KV_OK) rc = apply(p, &t);
-    if (rc == KV_ETORN) return judge_tail(p);
     if (rc != KV_OK) return rc;
   }
   return KV_OK;
@@ -226,17 +235,11 @@ static int replay_original(replay *p) {
 
 /* --- opening ------------------------------------------------------------------------------------ */
 
-static int replay_file(replay *p) {
+/* Read the header line, which begins as one. */
+static int read_header(replay *p) {
   char *line;
   size_t size;
   bool ended;
-  char head[LOG_HEADER_SIZE_MAX];
-  ssize_t got = os_read_all(p->reader.fd, head, sizeof head, 0);
-  if (got < 0) return KV_EIO;
-  static const char magic[] = "KVSTORE\t";
-  if ((size_t)got < sizeof magic - 1 || memcmp(head, magic, sizeof magic - 1) != 0) {
-    return is_original_start(head, (size_t)got) ? replay_original(p) : foreign(p, 1, 0, NULL);
-  }
   int rc = log_reader_line(&p->reader, 0, &line, &size, &ended);
   if (rc != KV_OK) return rc;
   uint64_t version = 0;
@@ -256,8 +259,59 @@ static int replay_file(replay *p) {
   memcpy(p->reader.id, p->found->header.id, sizeof p->reader.id);
   p->found->seq = p->found->header.base_seq;
   p->found->end = size + 1;
-  p->lines = 1;
-  return replay_transactions(p);
+  p->found->lines = 1;
+  return KV_OK;
+}
+
+/* The first bytes of the file, as many as a header has at most; *headed tells whether they begin as
+** one does. */
+static int read_head(replay *p, char head[LOG_HEADER_SIZE_MAX], size_t *size, bool *headed) {
+  static const char magic[] = "KVSTORE\t";
+  ssize_t got = os_read_all(p->reader.fd, head, LOG_HEADER_SIZE_MAX, 0);
+  if (got < 0) return KV_EIO;
+  *size = (size_t)got;
+  *headed = *size >= sizeof magic - 1 && memcmp(head, magic, sizeof magic - 1) == 0;
+  return KV_OK;
+}
+
+static int replay_file(replay *p) {
+  char head[LOG_HEADER_SIZE_MAX];
+  size_t size;
+  bool headed;
+  int rc = read_head(p, head, &size, &headed);
+  if (rc != KV_OK) return rc;
+  if (!headed) return is_original_start(head, size) ? replay_original(p) : foreign(p, 1, 0, NULL);
+  rc = read_header(p);
+  if (rc == KV_OK) rc = replay_transactions(p);
+  return rc == KV_ETORN ? judge_tail(p) : rc;
+}
+
+int recover_header(int fd, const char *path, recovery *out, kv_error *err) {
+  recovery found = {.size = UINT64_MAX};
+  replay p = {.path = path, .found = &found, .err = err};
+  char head[LOG_HEADER_SIZE_MAX];
+  size_t size;
+  bool headed;
+  log_reader_init(&p.reader, fd, LOG_HEADER_SIZE_MAX);
+  int rc = read_head(&p, head, &size, &headed);
+  if (rc == KV_OK) rc = headed ? read_header(&p) : foreign(&p, 1, 0, NULL);
+  rc = replay_error(&p, rc);
+  log_reader_free(&p.reader);
+  if (rc == KV_OK) *out = found;
+  return rc;
+}
+
+int recover_continue(int fd, const char *path, tree *t, uint64_t size, uint64_t last_seq,
+                     recovery *at, kv_error *err) {
+  recovery found = *at;
+  replay p = {.path = path, .tree = t, .last_seq = last_seq, .found = &found, .err = err};
+  log_reader_init(&p.reader, fd, size);
+  memcpy(p.reader.id, found.header.id, sizeof p.reader.id);
+  int rc = replay_transactions(&p);
+  rc = replay_error(&p, rc == KV_ETORN ? KV_OK : rc);
+  log_reader_free(&p.reader);
+  if (rc == KV_OK) *at = found;
+  return rc;
 }
 
 int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recovery *out,
@@ -387,15 +441,16 @@ static int convert_line(void *context, const log_record *record) {
   return rc;
 }
 
-int recover_convert(int *fd, const char *path, const recovery *found, log_writer *out,
+int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
                     kv_error *err) {
   struct stat facts;
-  if (os.fstat(*fd, &facts) != 0) return log_error(err, "fstat", path);
+  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
   conversion c = {.err = err};
   int rc = log_draft_begin(&c.draft, path, facts.st_mode & 0777, 0, err);
   if (rc != KV_OK) return rc;
-  replay p = {.path = path, .err = err};
-  log_reader_init(&p.reader, *fd, found->size);
+  recovery passed = {.size = found->size};
+  replay p = {.path = path, .found = &passed};
+  log_reader_init(&p.reader, fd, found->size);
   kv_error why = {.code = KV_OK};
   p.err = c.err = &why;
   rc = original_lines(&p, convert_line, &c);
@@ -409,10 +464,5 @@ int recover_convert(int *fd, const char *path, const recovery *found, log_writer
     log_draft_drop(&c.draft);
     return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
   }
-  rc = log_draft_finish(&c.draft, true, out, err);
-  if (out->fd >= 0) {
-    os_close_locked(*fd);
-    *fd = -1;
-  }
-  return rc;
+  return log_draft_finish(&c.draft, true, out, err);
 }

@@ -21,6 +21,7 @@ typedef struct recovery {
   uint64_t seq;          /* of the last transaction */
   uint64_t transactions; /* applied */
   uint64_t ops;          /* lines applied */
+  uint64_t lines;        /* before `end` */
   uint64_t end;          /* offset behind the last transaction */
   uint64_t size;         /* of the file */
   uint64_t torn_size; /* bytes of a torn tail (zeros at its end not counted), 0 if there is none */
@@ -33,18 +34,28 @@ typedef struct recovery {
 int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recovery *out,
                    kv_error *err);
 
+/* Read a log's header: *out tells where the first transaction starts. KV_EIO, KV_ENOMEM, KV_EFOREIGN
+** (also an original log), KV_EVERSION, KV_EDAMAGED. */
+int recover_header(int fd, const char *path, recovery *out, kv_error *err);
+
+/* Go on from where *at is, as far as what verifies, but not beyond transaction last_seq or byte
+** `size`; *at moves. t NULL: pass over without applying. It is no error that nothing more verifies,
+** for that may be somebody's append in the making. KV_EIO, KV_ENOMEM, KV_EFULL, KV_EDAMAGED. */
+int recover_continue(int fd, const char *path, tree *t, uint64_t size, uint64_t last_seq,
+                     recovery *at, kv_error *err);
+
 /* Make the file ready for appending: save a torn tail as PATH-torn-OFFSET, cut it off, and bring
 ** the recovered log to stable storage. Then fill *out. notice (may be NULL) gets a sentence if
-** something was cut off, and stays untouched otherwise. The caller has the log's lock, so that what
-** a crash left of a draft is removed too. KV_ENOMEM, KV_EIO, KV_EFULL. */
+** something was cut off, and stays untouched otherwise. The caller has the writer's turn among all
+** processes; what a crash left of a draft is removed too. KV_ENOMEM, KV_EIO, KV_EFULL. */
 int recover_finish(int fd, const char *path, const recovery *found, log_writer *out,
                    kv_error *notice, kv_error *err);
 
-/* Turn an original log, open as *fd and already replayed, into a headed one: a new file with a
-** transaction for each line, synced, renamed over the old one, the folder synced. Closes *fd and
-** fills *out. On failure the original stands and *fd is still open, but for the one case of
-** log_draft_finish, which is as there: out->fd must be -1 before. */
-int recover_convert(int *fd, const char *path, const recovery *found, log_writer *out,
+/* Turn an original log, open as fd and already replayed, into a headed one: a new file with a
+** transaction for each line, synced, renamed over the old one, the folder synced; it is filled into
+** *out, whose fd must be -1 before. On failure the original stands, but for the one case of
+** log_draft_finish, which is as there. The caller has the turn among all processes, and closes fd. */
+int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
                     kv_error *err);
 
 #endif

@@ -194,6 +194,7 @@ static int decide(repair *r, bool prefix_only) {
     *piece_at(r, kept++) = p;
   }
   r->pieces.size = kept * sizeof(piece);
+  if (kept == 0) r->summary.base_seq = 0; /* a log with a base has the transaction behind it */
   return rc;
 }
 
@@ -391,7 +392,7 @@ int repair_write(const repair *r, const char *new_path, repair_progress *progres
       } else {
         rc = log_draft_finish(&c.draft, false, &out, err);
       }
-      if (out.fd >= 0) (void)log_writer_close(&out, false, NULL);
+      if (out.fd >= 0) os_close_locked(out.fd);
     }
   }
   log_reader_free(&c.reader);

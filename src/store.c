@@ -1,4 +1,4 @@
-/* store.c - opening, sharing and closing stores, and the writer's turn. See store.h. */
+/* store.c - the stores of a process: opening, sharing and closing them. See store.h. */
 #include "store.h"
 
 #include "os.h"
@@ -33,7 +33,8 @@ static void after_fork_in_child(void) {
   for (store *s = list; s != NULL; s = s->next) {
     if (s->forks != before || !s->open) continue;
     if (s->queue.log.fd >= 0) os.close(s->queue.log.fd);
-    if (s->original_fd >= 0) os.close(s->original_fd);
+    if (s->follow.fd >= 0) os.close(s->follow.fd);
+    share_forget(&s->share);
   }
   pthread_mutex_unlock(&list_lock);
 }
@@ -49,11 +50,20 @@ int store_check_fork(const store *s, kv_error *err) {
                       store_name(s));
 }
 
+/* Flush, and cut the room ahead off if nobody writes. */
+static void settle(store *s) {
+  static const char us;
+  if (commit_flush(&s->queue, NULL) != KV_OK) return;
+  if (store_turn_take(s, &us, 0, NULL) != KV_OK) return;
+  commit_trim(&s->queue);
+  store_turn_pass(s, &us);
+}
+
 static void settle_all(void) {
   if (pthread_mutex_trylock(&list_lock) != 0) return;
   for (store *s = list; s != NULL; s = s->next) {
-    bool has_log = s->open && s->path != NULL;
-    if (has_log && store_check_fork(s, NULL) == KV_OK) commit_settle(&s->queue);
+    bool has_log = s->open && !s->readonly && s->page != NULL;
+    if (has_log && store_check_fork(s, NULL) == KV_OK) settle(s);
   }
   pthread_mutex_unlock(&list_lock);
 }
@@ -100,121 +110,21 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static int open_error(const store *s, int reason, kv_error *err) {
-  const char *hint = reason == EACCES || reason == EROFS ? "; readonly=1 opens it for reading" : "";
-  return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s%s", s->path, strerror(reason),
-                      s->readonly ? "" : hint);
-}
-
-/* There is no such file: will it be possible to create it? */
-static int check_creatable(const store *s, kv_error *err) {
-  if (s->readonly) return open_error(s, ENOENT, err);
-  char *folder = os_folder_of(s->path);
-  if (folder == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
-  int rc =
-      os.access(folder, W_OK | X_OK) == 0
-          ? KV_OK
-          : kv_error_set(err, KV_ECANTOPEN, "cannot create '%s': %s", s->path, strerror(errno));
-  os.free(folder);
-  return rc;
-}
-
-/* Replay the file into the tree and make it the first version. */
-static int replay_into_tree(store *s, int fd, kv_error *err) {
-  if (tree_edit_begin(&s->tree) != KV_OK) {
-    return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
-  }
-  int rc = recover_replay(fd, s->path, &s->tree, UINT64_MAX, &s->recovered, err);
-  if (rc != KV_OK) {
-    tree_edit_rollback(&s->tree);
-    return rc;
-  }
-  tree_publish(&s->tree, tree_edit_seal(&s->tree, s->recovered.seq));
-  return KV_OK;
-}
-
-/* Lock a log for writing. *moved tells that the file had lost its name, to a conversion or a
-** checkpoint, before it was locked. */
-static int lock_file(const store *s, int fd, bool *moved, kv_error *err) {
-  struct stat facts, named;
-  *moved = false;
-  if (os.lock(fd) != 0) {
-    if (errno != EAGAIN && errno != EACCES) return log_error(err, "lock", s->path);
-    return kv_error_set(err, KV_EBUSY,
-                        "'%s' is in use by another process; readonly=1 reads what it holds now",
-                        s->path);
-  }
-  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", s->path);
-  *moved =
-      os.stat(s->path, &named) != 0 || facts.st_dev != named.st_dev || facts.st_ino != named.st_ino;
-  return KV_OK;
-}
-
-static int open_file(store *s, int *fd, kv_error *err) {
-  int rc = KV_OK;
-  for (bool moved = true; moved && rc == KV_OK;) {
-    /* Not blocking, so that a pipe in the file's place cannot hang us. */
-    *fd = os.open(s->path, (s->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK, 0);
-    if (*fd < 0) return errno == ENOENT ? check_creatable(s, err) : open_error(s, errno, err);
-    moved = false;
-    if (!s->readonly) rc = lock_file(s, *fd, &moved, err);
-    if (moved) os_close_locked(*fd);
-  }
-  if (rc == KV_OK) rc = replay_into_tree(s, *fd, err);
-  if (rc == KV_OK) return KV_OK;
-  os_close_locked(*fd);
-  *fd = -1;
-  return rc;
-}
-
-/* What is served is on stable storage, also where nothing will be written. A file system that is
-** read-only may refuse to flush. */
-static int sync_as_it_is(const store *s, int fd, kv_error *err) {
-  if (os_sync_data(fd) == 0 || errno == EROFS || errno == EINVAL) return KV_OK;
-  return log_error(err, "fdatasync", s->path);
-}
-
 /* Bring a new store to life. On failure it is as before. */
-static int open_log(store *s, kv_error *err) {
-  int fd = -1;
+static int open_store(store *s, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
-  int rc = s->path != NULL ? open_file(s, &fd, err) : KV_OK;
-  log_writer writer = {.fd = -1, .path = s->path};
-  bool as_it_is = s->readonly || s->recovered.original;
-  if (rc == KV_OK && fd >= 0) {
-    rc = as_it_is ? sync_as_it_is(s, fd, err)
-                  : recover_finish(fd, s->path, &s->recovered, &writer, &s->notice, err);
-  }
-  if (rc == KV_OK) rc = commit_queue_init(&s->queue, &s->tree, s->recovered.seq);
-  if (fd >= 0 && (rc != KV_OK || s->readonly)) {
-    os_close_locked(fd);
-    fd = -1;
-  }
+  int rc = commit_queue_init(&s->queue, &s->tree, &s->share);
   if (rc != KV_OK) {
     tree_destroy(&s->tree);
-    return rc;
+    return kv_error_set(err, rc, "out of memory");
   }
-  s->original_fd = as_it_is ? fd : -1;
-  s->queue.log = writer;
-  return KV_OK;
-}
-
-int store_make_writable(store *s, kv_error *err) {
-  assert(!s->readonly && s->path != NULL);
-  if (s->queue.log.fd >= 0) return KV_OK;
-  log_writer writer = {.fd = -1};
-  int rc;
-  if (s->original_fd >= 0) {
-    rc = recover_convert(&s->original_fd, s->path, &s->recovered, &writer, err);
-  } else {
-    log_draft draft;
-    rc = log_draft_begin(&draft, s->path, s->file_mode, 0, err);
-    if (rc == KV_OK) rc = log_draft_finish(&draft, false, &writer, err);
-  }
-  if (writer.fd >= 0) {
-    commit_queue_attach(&s->queue, &writer);
-    if (rc != KV_OK) commit_break(&s->queue, rc, err != NULL ? err->text : "out of order");
-  }
+  if (s->path == NULL) return KV_OK;
+  pthread_mutex_lock(&s->follow.lock);
+  rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  pthread_mutex_unlock(&s->follow.lock);
+  if (rc == KV_OK) return KV_OK;
+  (void)store_leave(s, NULL);
+  tree_destroy(&s->tree);
   return rc;
 }
 
@@ -222,6 +132,7 @@ int store_make_writable(store *s, kv_error *err) {
 
 static void store_free(store *s) {
   pthread_mutex_destroy(&s->opening);
+  pthread_mutex_destroy(&s->follow.lock);
   pthread_mutex_destroy(&s->turn.lock);
   pthread_cond_destroy(&s->turn.free);
   os.free(s->path);
@@ -235,9 +146,10 @@ static store *store_new(char *path, mode_t file_mode, bool readonly) {
   s->path = path;
   s->readonly = readonly;
   s->file_mode = file_mode;
-  s->original_fd = -1;
+  s->follow.fd = s->share.fd = -1;
   s->forks = atomic_load(&forks);
   pthread_mutex_init(&s->opening, NULL);
+  pthread_mutex_init(&s->follow.lock, NULL);
   pthread_mutex_init(&s->turn.lock, NULL);
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);
@@ -254,7 +166,7 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   pthread_mutex_lock(&list_lock);
   store *s = list;
   while (s != NULL && !(path != NULL && s->path != NULL && strcmp(path, s->path) == 0 &&
-                        store_check_fork(s, NULL) == KV_OK)) {
+                        (readonly || !s->readonly) && store_check_fork(s, NULL) == KV_OK)) {
     s = s->next;
   }
   if (s != NULL) {
@@ -282,10 +194,8 @@ int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {
-    rc = open_log(s, err);
+    rc = open_store(s, err);
     s->open = rc == KV_OK;
-  } else if (s->readonly && !readonly) {
-    rc = kv_error_set(err, KV_EREADONLY, "'%s' is already open read-only in this process", s->path);
   }
   if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
     *notice = s->notice;
@@ -314,8 +224,7 @@ int store_release(store *s, kv_error *err) {
   *at = s->next;
   int rc = KV_OK;
   if (s->open) {
-    rc = commit_queue_close(&s->queue, err);
-    if (s->original_fd >= 0) os_close_locked(s->original_fd);
+    rc = store_leave(s, err);
     tree_destroy(&s->tree);
   }
   store_free(s);
@@ -331,39 +240,4 @@ int store_each(int (*visit)(void *context, store *s), void *context) {
   }
   pthread_mutex_unlock(&list_lock);
   return rc;
-}
-
-/* --- the turn --------------------------------------------------------------------------------- */
-
-int store_turn_take(store *s, const void *owner, unsigned timeout_ms) {
-  int rc = KV_OK;
-  pthread_mutex_lock(&s->turn.lock);
-  assert(s->turn.owner != owner);
-  if (s->turn.owner != NULL && timeout_ms > 0) {
-    uint64_t end_ns = os.now_ns() + (uint64_t)timeout_ms * 1000000u;
-    struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000u),
-                           .tv_nsec = (long)(end_ns % 1000000000u)};
-    s->turn.waiting++;
-    while (s->turn.owner != NULL && rc != ETIMEDOUT) {
-      rc = pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
-    }
-    s->turn.waiting--;
-  }
-  if (s->turn.owner == NULL) {
-    s->turn.owner = owner;
-    rc = KV_OK;
-  } else {
-    rc = KV_EBUSY;
-  }
-  pthread_mutex_unlock(&s->turn.lock);
-  return rc;
-}
-
-void store_turn_pass(store *s, const void *owner) {
-  pthread_mutex_lock(&s->turn.lock);
-  assert(s->turn.owner == owner);
-  (void)owner;
-  s->turn.owner = NULL;
-  if (s->turn.waiting > 0) pthread_cond_signal(&s->turn.free);
-  pthread_mutex_unlock(&s->turn.lock);
 }

@@ -3,20 +3,26 @@
 **
 ** A process has one store per log file, whatever number of handles (kv.h) use it; a volatile store
 ** has one handle and no log. The first handle to come opens the log and replays it while later ones
-** wait; the last one to go flushes and closes it.
+** wait; the last one to go flushes and closes it. (A log that is open read-only here is opened once
+** more for writing.)
 **
 ** The file is not created before the first transaction, so that an open which comes to nothing
-** leaves nothing behind. Likewise an original log is converted, and a torn tail cut off, only when
-** a writable handle opens it or writes.
+** leaves nothing behind. Likewise an original log is converted only when a writable handle writes.
 **
-** After a fork the child closes what it inherited of the files, so that the lock of a log stays with
-** the parent alone; and closing unlocks first, for a child that has not come to it yet.
+** Processes. A store that may write joins the others on its log (share.h). Whoever finds nobody else
+** there recovers the log, for all (recover.h); later ones read as far as the others have come. From
+** then on every statement compares one word in the shared page with what the tree has, and reads on
+** in the log where it is behind (store_follow.c); who has the turn does so before it writes. A store
+** opened read-only joins nobody: it looks at the others' page if there is one, else at the file.
+**
+** After a fork the child closes what it inherited of the files, so that locks stay with the parent
+** alone; and closing unlocks first, for a child that has not come to it yet.
 **
 ** At the process's end what is open is flushed and the room ahead cut off, for programs that exit
 ** without closing.
 **
 ** Threads: any. The turn belongs to a handle, not to a thread: a connection may be used by several
-** threads one after another.
+** threads one after another. Lock order: the list's, opening, turn.lock, follow.lock, the queue's.
 */
 #ifndef STORE_H
 #define STORE_H
@@ -24,10 +30,11 @@
 #include "commit.h"
 #include "kv_base.h"
 #include "recover.h"
+#include "share.h"
 #include "tree.h"
 
 #include <pthread.h>
-#include <sys/types.h>
+#include <sys/stat.h>
 
 typedef struct store {
   struct store *next; /* in the process-wide list */
@@ -40,24 +47,40 @@ typedef struct store {
   mode_t file_mode; /* for creating the file, as log_draft_begin has it */
   tree tree;
   commit_queue queue;
-  recovery recovered;
-  int original_fd; /* an original log that waits for its conversion, else -1 */
-  kv_error notice; /* what opening had to do, code KV_OK if nothing */
-  bool noticed;    /* somebody has been told */
+  recovery recovered; /* what opening found */
+  kv_error notice;    /* what opening had to do, code KV_OK if nothing */
+  bool noticed;       /* somebody has been told */
+  share share;
+  _Atomic(share_page *) page; /* share.page, once it can be used by any thread */
+  struct {
+    pthread_mutex_t lock; /* guards this, and the tree's edit while `appending` is not set */
+    int fd;               /* of the log, for reading; -1: there is none yet */
+    uint64_t generation;  /* of that file */
+    recovery at;          /* how far the tree is: at.seq, at.end */
+    struct stat seen;     /* without a page: what the file looked like then */
+    bool appending; /* the process has the turn, and the tree's edit belongs to its owner; at.end
+                       stays behind */
+  } follow;
   struct {
     pthread_mutex_t lock;
     pthread_cond_t free;
     const void *owner; /* a handle, NULL: free */
     unsigned waiting;
+    uint64_t began_ns; /* when the process got it from the others */
   } turn;
+  struct {
+    pthread_t id;
+    bool started;      /* there is a thread to be joined; by who has the turn, or closes */
+    _Atomic bool busy; /* and it is at work */
+    _Atomic bool stop; /* the store is being closed */
+    _Atomic uint64_t not_before; /* bytes of log, after one that failed */
+  } checkpointer;                /* see checkpoint.h */
 } store;
 
 /* Open the store of a path, or find it open; NULL makes a volatile one. path may be relative and
-** need not exist yet, unless readonly. A store that is open read-only is not opened for writing as
-** well: KV_EREADONLY. *notice (may be NULL) gets a sentence, once, if opening had to cut off a torn
-** tail. The caller gives the store back with store_release.
-** KV_ENOMEM, KV_EIO, KV_EBUSY (another process has it), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION,
-** KV_EDAMAGED, KV_EREADONLY. */
+** need not exist yet, unless readonly. *notice (may be NULL) gets a sentence, once, if opening had to
+** cut off a torn tail. The caller gives the store back with store_release.
+** KV_ENOMEM, KV_EIO, KV_EBUSY (see share_join), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED. */
 int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
                   kv_error *err);
 
@@ -76,12 +99,52 @@ int store_check_fork(const store *s, kv_error *err);
 /* What to call it: its path, or ":memory:". */
 const char *store_name(const store *s);
 
-/* Take the writer's turn for a handle, waiting at most timeout_ms. KV_EBUSY. */
-int store_turn_take(store *s, const void *owner, unsigned timeout_ms);
-void store_turn_pass(store *s, const void *owner);
+/* --- joining (store_join.c); with follow.lock ---------------------------------------------------- */
 
-/* Make the log ready for a transaction: create the file, or convert an original one. The caller has
-** the turn. Errors as for store_acquire, and KV_EFULL. */
-int store_make_writable(store *s, kv_error *err);
+/* Join the processes on the log, recovering it if nobody else is there, and bring the tree to what
+** is committed. Without a file it is created if `create`, else nothing happens. Errors as for
+** store_acquire, and KV_EFULL. */
+int store_join(store *s, bool create, kv_error *err);
+
+/* What a store that is opened read-only has instead. */
+int store_look(store *s, kv_error *err);
+
+/* Leave, closing the queue. */
+int store_leave(store *s, kv_error *err);
+
+/* --- following the others (store_follow.c) ------------------------------------------------------ */
+
+/* Bring the tree to what is committed, if it is not there: to be called where a statement begins.
+** KV_OK; KV_ENOMEM, KV_EIO, KV_ECANTOPEN, KV_EDAMAGED (the log cannot be followed), KV_EBUSY. */
+int store_follow(store *s, kv_error *err);
+
+static inline int store_refresh(store *s, kv_error *err) {
+  const share_page *page = atomic_load_explicit(&s->page, memory_order_acquire);
+  if (page != NULL && atomic_load_explicit(&page->published_seq, memory_order_acquire) ==
+                          atomic_load_explicit(&s->queue.shown_seq, memory_order_acquire)) {
+    return KV_OK;
+  }
+  return s->path != NULL ? store_follow(s, err) : KV_OK;
+}
+
+/* With follow.lock and the turn among all processes: everything that is written, committed or not,
+** each transaction that is not visible yet in a version of its own. */
+int store_follow_written(store *s, kv_error *err);
+
+/* The same after a member died with the turn: adopt what it has written whole, cut off the rest, and
+** find the file again if it was being replaced. */
+int store_repair(store *s, kv_error *err);
+
+/* The part of it that finds the file. */
+int store_find_file(store *s, kv_error *err);
+
+/* --- the turn (store_turn.c) ---------------------------------------------------------------------- */
+
+/* Take the writer's turn for a handle, among the handles and the processes, waiting at most
+** timeout_ms. Then the tree has all that is written, and the log can be appended to: it is created,
+** or converted from an original one, if it has to be. KV_EBUSY; KV_EREADONLY (after a failure);
+** errors as for store_acquire, and KV_EFULL. */
+int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
+void store_turn_pass(store *s, const void *owner);
 
 #endif

@@ -140,6 +140,7 @@ static int replace_leaf(tree *t, tree_leaf *leaf) {
   size_t size = leaf_key_size(leaf);
   tree_ref *at = make_path_private(t, key, size, SIZE_MAX);
   if (at == NULL || tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
+  t->edit.bytes -= leaf_content_size(ref_leaf(*at));
   tree_retire(t, *at);
   *at = leaf_ref(leaf);
   return KV_OK;
@@ -167,6 +168,7 @@ int tree_put(tree *t, const char *key, size_t size, const kv_value *value, bool 
     ref_free(&t->memory, leaf_ref(leaf));
     return rc;
   }
+  t->edit.bytes += leaf_content_size(leaf);
   if (replaced != NULL) *replaced = equal;
   return KV_OK;
 }
@@ -217,6 +219,7 @@ int tree_delete(tree *t, const char *key, size_t size, bool *found) {
   }
   bool there = ref != 0 && leaf_key_size(ref_leaf(ref)) == size &&
                leaf_mismatch(ref_leaf(ref), key, size) == size;
+  uint64_t bytes = there ? leaf_content_size(ref_leaf(ref)) : 0;
   int rc = KV_OK;
   if (there && parent == NULL) {
     rc = tree_garbage_reserve(t, 1);
@@ -232,6 +235,7 @@ int tree_delete(tree *t, const char *key, size_t size, bool *found) {
     rc = parent->count > 2 ? delete_from_parent(t, key, size, m, &change)
                            : delete_with_parent(t, key, size, m, &change);
   }
+  if (rc == KV_OK) t->edit.bytes -= bytes;
   if (rc == KV_OK && found != NULL) *found = there;
   return rc;
 }
@@ -273,6 +277,10 @@ void tree_count(tree_ref top, const char *key, size_t size, tree_counts *out) {
   edge_counts(ref, size > 0 ? size + 1 : 0, &out->nodes, &children);
   out->values += ref_values(ref);
   out->children = children;
+}
+
+uint64_t tree_values(tree_ref top) {
+  return top != 0 ? ref_values(top) : 0;
 }
 
 uint64_t tree_rank(tree_ref top, const char *key, size_t size) {

@@ -44,13 +44,16 @@ typedef struct tree_readers tree_readers;
 typedef struct tree_version {
   tree_ref top;
   _Atomic uint64_t stamp;
-  uint64_t seq;              /* the caller's number for it */
+  uint64_t bytes;            /* of its keypaths and values */
+  _Atomic uint64_t seq;      /* the caller's number for it ... */
+  uint64_t window;           /* ... and how many of them may be unflushed when it becomes visible */
   struct tree_version *next; /* the one sealed after it, or the free list */
 } tree_version;
 
 /* Where a ROLLBACK TO goes back to. */
 typedef struct tree_savepoint {
   tree_ref top;
+  uint64_t bytes;
   uint64_t stamp;
   size_t garbage_size;
   unsigned depth; /* savepoints open, this one included */
@@ -83,6 +86,7 @@ typedef struct tree {
   struct {
     bool open;
     tree_ref top;
+    uint64_t bytes;      /* of keypaths and values */
     uint64_t frozen;     /* invariant 1 */
     uint64_t floor;      /* frozen gets no lower: a dropped edit refers to nodes this old */
     unsigned depth;      /* savepoints open */
@@ -95,6 +99,7 @@ typedef struct tree {
 /* A pinned version. */
 typedef struct tree_pin {
   tree_ref top;
+  uint64_t bytes;          /* of its keypaths and values */
   uint64_t seq;            /* of the version; for a private one, that of its base */
   _Atomic uintptr_t *slot; /* NULL: nothing pinned */
 } tree_pin;
@@ -126,8 +131,10 @@ void tree_pin_move_to_head(tree *t, tree_pin *pin);
 /* Let go. Any thread, also after the edit has ended; a pin that holds nothing is left alone. */
 void tree_unpin(tree *t, tree_pin *pin);
 
-/* How many pins are held. */
+/* How many pins are held, and how far the oldest of them is behind the published version: by how
+** much their seqs differ. Pins on private versions do not count for the second. */
 size_t tree_pin_count(tree *t);
+uint64_t tree_pin_lag(tree *t);
 
 /* --- the writer ---------------------------------------------------------------------------- */
 
@@ -155,6 +162,9 @@ void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree
 tree_version *tree_edit_seal(tree *t, uint64_t seq);
 void tree_edit_rollback(tree *t);
 
+/* Drop everything; the edit has changed nothing yet. KV_ENOMEM. */
+int tree_edit_clear(tree *t);
+
 /* Make a sealed version the one that tree_pin_published finds. */
 void tree_publish(tree *t, tree_version *version);
 
@@ -180,6 +190,9 @@ typedef struct tree_counts {
   uint64_t children; /* direct ones */
 } tree_counts;
 void tree_count(tree_ref top, const char *key, size_t size, tree_counts *out);
+
+/* How many keypaths have a value. */
+uint64_t tree_values(tree_ref top);
 
 /* How many keypaths sort below key (any bytes). */
 uint64_t tree_rank(tree_ref top, const char *key, size_t size);

@@ -88,6 +88,10 @@ static inline uint64_t ref_stamp(tree_ref ref) {
 static inline size_t leaf_key_size(const tree_leaf *leaf) {
   return leaf->tag & 0xffff;
 }
+/* Bytes of keypath and value; those of a large value, which is kept apart, too. */
+static inline uint64_t leaf_content_size(const tree_leaf *leaf) {
+  return leaf_key_size(leaf) + leaf->value_size;
+}
 static inline unsigned inner_offset(const tree_inner *node) {
   return (unsigned)(node->tag & 0xffff);
 }

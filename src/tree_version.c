@@ -49,6 +49,7 @@ static tree_version *version_new(tree *t) {
   if (version == NULL) return NULL;
   *version = (tree_version){0};
   atomic_init(&version->stamp, 0);
+  atomic_init(&version->seq, 0);
   return version;
 }
 
@@ -306,7 +307,8 @@ int tree_pin_published(tree *t, tree_pin *out) {
     atomic_store(slot, (uintptr_t)version);
     version = atomic_load(&t->published);
   } while (version != before);
-  *out = (tree_pin){.top = version->top, .seq = version->seq, .slot = slot};
+  *out =
+      (tree_pin){.top = version->top, .bytes = version->bytes, .seq = version->seq, .slot = slot};
   return KV_OK;
 }
 
@@ -316,7 +318,7 @@ int tree_pin_edit(tree *t, tree_pin *out) {
   if (slot == NULL) return KV_ENOMEM;
   atomic_fetch_add(&t->edit_pins, 1);
   atomic_store(slot, t->stamp << 1 | 1);
-  *out = (tree_pin){.top = t->edit.top, .seq = t->head->seq, .slot = slot};
+  *out = (tree_pin){.top = t->edit.top, .bytes = t->edit.bytes, .seq = t->head->seq, .slot = slot};
   t->edit.frozen = t->stamp++;
   return KV_OK;
 }
@@ -325,7 +327,8 @@ int tree_pin_head(tree *t, tree_pin *out) {
   _Atomic uintptr_t *slot = slot_take(t);
   if (slot == NULL) return KV_ENOMEM;
   atomic_store(slot, (uintptr_t)t->head);
-  *out = (tree_pin){.top = t->head->top, .seq = t->head->seq, .slot = slot};
+  *out =
+      (tree_pin){.top = t->head->top, .bytes = t->head->bytes, .seq = t->head->seq, .slot = slot};
   return KV_OK;
 }
 
@@ -333,6 +336,7 @@ void tree_pin_move_to_head(tree *t, tree_pin *pin) {
   assert(pin->slot != NULL && (atomic_load(pin->slot) & 1u) == 0);
   atomic_store(pin->slot, (uintptr_t)t->head);
   pin->top = t->head->top;
+  pin->bytes = t->head->bytes;
   pin->seq = t->head->seq;
 }
 
@@ -355,6 +359,19 @@ size_t tree_pin_count(tree *t) {
   return count;
 }
 
+uint64_t tree_pin_lag(tree *t) {
+  uint64_t newest = atomic_load(&t->published)->seq, oldest = newest;
+  for (tree_readers *block = atomic_load(&t->readers); block != NULL; block = block->next) {
+    for (unsigned i = 0; i < READERS_PER_BLOCK; i++) {
+      uintptr_t slot = atomic_load(&block->slots[i]);
+      if (slot == SLOT_FREE || slot == SLOT_IDLE || (slot & 1u)) continue;
+      uint64_t seq = atomic_load(&((tree_version *)slot)->seq);
+      if (seq < oldest) oldest = seq;
+    }
+  }
+  return newest - oldest;
+}
+
 /* --- edits ------------------------------------------------------------------------------------ */
 
 int tree_edit_begin(tree *t) {
@@ -371,10 +388,13 @@ int tree_edit_begin(tree *t) {
   uint64_t frozen = t->stamp++;
   t->edit.open = true;
   t->edit.top = t->head->top;
+  t->edit.bytes = t->head->bytes;
   t->edit.frozen = frozen;
   t->edit.floor = 0;
-  t->edit.base =
-      (tree_savepoint){.top = t->head->top, .stamp = frozen, .garbage_size = t->garbage_size};
+  t->edit.base = (tree_savepoint){.top = t->head->top,
+                                  .bytes = t->head->bytes,
+                                  .stamp = frozen,
+                                  .garbage_size = t->garbage_size};
   return KV_OK;
 }
 
@@ -382,6 +402,7 @@ int tree_savepoint_set(tree *t, tree_savepoint *out) {
   assert(t->edit.open);
   if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
   *out = (tree_savepoint){.top = t->edit.top,
+                          .bytes = t->edit.bytes,
                           .stamp = t->stamp,
                           .garbage_size = t->garbage_size,
                           .depth = ++t->edit.depth};
@@ -405,6 +426,7 @@ void tree_savepoint_rollback(tree *t, const tree_savepoint *to) {
   t->garbage_size = kept;
   tree_ref top = t->edit.top;
   t->edit.top = to->top;
+  t->edit.bytes = to->bytes;
   if (top != to->top && top != 0) {
     if (pinned) {
       t->stamp++;
@@ -436,12 +458,23 @@ void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree
   t->edit.frozen = frozen;
 }
 
+int tree_edit_clear(tree *t) {
+  assert(t->edit.open && t->edit.top == t->head->top);
+  if (tree_garbage_reserve(t, 1) != KV_OK) return KV_ENOMEM;
+  if (t->edit.top != 0) garbage_add(t, t->edit.top, 1); /* every node is younger than that */
+  t->edit.top = 0;
+  t->edit.bytes = 0;
+  return KV_OK;
+}
+
 tree_version *tree_edit_seal(tree *t, uint64_t seq) {
   assert(t->edit.open);
   tree_version *version = version_new(t);
   assert(version != NULL);
   version->top = t->edit.top;
-  version->seq = seq;
+  version->bytes = t->edit.bytes;
+  atomic_store_explicit(&version->seq, seq, memory_order_relaxed);
+  version->window = 0;
   atomic_store(&version->stamp, t->stamp);
   garbage_add(t, version_ref(t->head), 0);
   t->head->next = version;

@@ -1,6 +1,7 @@
 /* txn.c - one handle's transaction. See txn.h. */
 #include "txn.h"
 
+#include "checkpoint.h"
 #include "log_format.h"
 #include "os.h"
 
@@ -46,14 +47,7 @@ static void end(txn *x) {
 static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
-  if (s->path != NULL) {
-    kv_error why;
-    if (commit_failure(&s->queue, &why) != KV_OK) {
-      return kv_error_set(err, KV_EREADONLY, "%s", why.text);
-    }
-    rc = store_make_writable(s, err);
-  }
-  if (rc == KV_OK && tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
+  if (tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
   if (rc == KV_OK) x->state = TXN_OPEN;
   return rc;
 }
@@ -64,10 +58,8 @@ int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
   if (s->readonly) {
     return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", store_name(s));
   }
-  int rc = store_turn_take(s, x, busy_timeout_ms);
-  if (rc != KV_OK) {
-    return kv_error_set(err, rc, "another writer has the turn in '%s'", store_name(s));
-  }
+  int rc = store_turn_take(s, x, busy_timeout_ms, err);
+  if (rc != KV_OK) return rc;
   x->has_turn = true;
   rc = begin_with_turn(x, err);
   if (rc != KV_OK) pass_turn(x);
@@ -163,8 +155,9 @@ static int pin_for_undo(txn *x, kv_error *err) {
   return no_memory(err);
 }
 
-int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
-  assert(x->state == TXN_OPEN && (undoable || !keep_turn));
+int txn_commit(txn *x, unsigned flags, kv_error *err) {
+  bool undoable = (flags & KV_UNDOABLE) != 0, wait = (flags & KV_NO_WAIT) == 0;
+  assert(x->state == TXN_OPEN && (undoable || (flags & KV_KEEP_TURN) == 0));
   store *s = x->store;
   if (x->records.size == 0) {
     txn_rollback(x);
@@ -174,7 +167,7 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
   bool logged = s->path != NULL;
   int rc = undoable ? pin_for_undo(x, err) : KV_OK;
   if (rc == KV_OK && logged) {
-    rc = commit_hand_over(&s->queue, &x->records, &x->settings, &ticket, err);
+    rc = commit_hand_over(&s->queue, &x->records, &x->settings, wait ? &ticket : NULL, err);
   } else if (rc == KV_OK) {
     commit_volatile(&s->queue);
   }
@@ -185,9 +178,10 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
     return rc;
   }
   if (undoable) tree_pin_move_to_head(&s->tree, &x->after);
-  if (!keep_turn) pass_turn(x);
+  if (logged) checkpoint_consider(s, x->settings.auto_checkpoint);
+  if ((flags & KV_KEEP_TURN) == 0) pass_turn(x);
   x->state = TXN_COMMITTED;
-  if (logged) rc = commit_wait(&s->queue, &ticket, err);
+  if (logged && wait) rc = commit_wait(&s->queue, &ticket, err);
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
 }
@@ -237,13 +231,15 @@ int txn_undo(txn *x, kv_error *err) {
   assert(x->state == TXN_COMMITTED);
   buf lines = x->records;
   x->records = (buf){0};
-  while (!x->has_turn) x->has_turn = store_turn_take(x->store, x, UINT_MAX) == KV_OK;
-  int rc = begin_with_turn(x, err);
+  int rc = KV_OK;
+  while (!x->has_turn && (rc = store_turn_take(x->store, x, UINT_MAX, err)) == KV_EBUSY) continue;
+  if (rc == KV_OK) x->has_turn = true;
+  if (rc == KV_OK) rc = begin_with_turn(x, err);
   if (rc == KV_OK) {
     rc = restore_all(x, &lines, err);
     tree_pin before = x->before, after = x->after; /* for they outlive the new commit */
     x->before = x->after = (tree_pin){0};
-    if (rc == KV_OK) rc = txn_commit(x, false, false, err);
+    if (rc == KV_OK) rc = txn_commit(x, 0, err);
     if (x->state == TXN_OPEN) txn_rollback(x);
     tree_unpin(&x->store->tree, &before);
     tree_unpin(&x->store->tree, &after);

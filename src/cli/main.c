@@ -18,6 +18,7 @@ static const struct {
     {"dump", tool_dump, "write the content as SQL, TSV or JSON"},
     {"load", tool_load, "read what dump wrote into a log"},
     {"log", tool_log, "show a log line by line, and follow it as it grows"},
+    {"compact", tool_compact, "rewrite a log to what is live, while others write"},
     {"stat", tool_stat, "tell what is in a log, and how much of it is live"},
 };
 

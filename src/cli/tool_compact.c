@@ -6,10 +6,6 @@
 */
 #include "tool.h"
 
-#include <inttypes.h>
-
-#ifdef KV_CHECKPOINT /* kv.h has kv_checkpoint */
-
 static const tool_about about = {
     .name = "compact",
     .letters = "",
@@ -54,5 +50,3 @@ int tool_compact(int argc, char **argv) {
   if (kv_close(db, &err) != KV_OK && code == TOOL_OK) code = tool_fail("%s", err.text);
   return code;
 }
-
-#endif

@@ -122,7 +122,11 @@ static void print_gaps(const request *q, const repair *plan, const repair_summar
     } else {
       printf("transactions %" PRIu64 " to %" PRIu64 " are missing", gap->first, gap->last);
     }
-    printf(q->prefix ? "\n" : "; those behind may build on it\n");
+    if (gap->first == sum->facts.base_seq + 1 && sum->facts.base_seq > 0) {
+      printf("; it is a checkpoint's, with all that was written before\n");
+    } else {
+      printf(q->prefix ? "\n" : "; those behind may build on it\n");
+    }
   }
   if (shown < sum->gaps) {
     printf("%s: and %s more\n", q->path, tool_count(sum->gaps - shown, "gap"));

@@ -47,6 +47,7 @@ static struct {
   bool for_ever;
   bool short_write; /* pwrite writes one byte less than asked instead of failing */
   int reason;
+  uint64_t skew_ns;       /* of the clock */
   unsigned long failed;   /* how many did */
   fault_call failed_call; /* the first of them */
 } fault;
@@ -116,8 +117,8 @@ static int fault_unlink(const char *path) {
   return fails(CALL_UNLINK) ? -1 : fault.real.unlink(path);
 }
 
-static int fault_lock(int fd) {
-  return fails(CALL_LOCK) ? -1 : fault.real.lock(fd);
+static int fault_lock(int fd, bool shared, uint64_t offset, uint64_t size) {
+  return fails(CALL_LOCK) ? -1 : fault.real.lock(fd, shared, offset, size);
 }
 
 static char *fault_realpath(const char *path) {
@@ -126,6 +127,19 @@ static char *fault_realpath(const char *path) {
 
 static int fault_random(void *data, size_t size) {
   return fails(CALL_RANDOM) ? -1 : fault.real.random(data, size);
+}
+
+/* A minute is over at once for who waits for a lock. */
+static void fault_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
+  if (fault.call == CALL_LOCK && fault.left > 0) {
+    fault.skew_ns += 1000000000u;
+  } else {
+    fault.real.wait(word, expected, ns);
+  }
+}
+
+static uint64_t fault_now_ns(void) {
+  return fault.real.now_ns() + fault.skew_ns;
 }
 
 static void faults_install(void) {
@@ -146,6 +160,8 @@ static void faults_install(void) {
   os.lock = fault_lock;
   os.realpath = fault_realpath;
   os.random = fault_random;
+  os.wait = fault_wait;
+  os.now_ns = fault_now_ns;
 }
 
 static void fail_call(fault_call call, unsigned long nth, bool for_ever, int reason) {
@@ -158,6 +174,7 @@ static void fail_call(fault_call call, unsigned long nth, bool for_ever, int rea
 }
 
 static void fail_nothing(void) {
+  fault.skew_ns = 0;
   fault.left = 0;
 }
 
@@ -325,16 +342,21 @@ static void test_failed_creation(fault_call call, unsigned nth, int reason, int 
 
 static void test_failed_creations(void) {
   test_failed_creation(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "Permission denied");
-  test_failed_creation(CALL_OPEN, 1, ENOSPC, KV_EFULL, "No space left on device");
+  test_failed_creation(CALL_OPEN, 2, ENOSPC, KV_EFULL, "creation-shm', which its processes share");
+  test_failed_creation(CALL_OPEN, 4, ENOSPC, KV_EFULL, "No space left on device");
   test_failed_creation(CALL_PWRITE, 1, ENOSPC, KV_EFULL, "write of '");
   test_failed_creation(CALL_PWRITE, 1, EIO, KV_EIO, "write of '");
+  test_failed_creation(CALL_PWRITE, 2, ENOSPC, KV_EFULL, "write of '");
+  test_failed_creation(CALL_PWRITE, 2, EIO, KV_EIO, "write of '");
   test_failed_creation(CALL_FTRUNCATE, 1, EIO, KV_EIO, "truncate of '");
   test_failed_creation(CALL_FSYNC, 1, EIO, KV_EIO, "fsync of '");
   test_failed_creation(CALL_FSYNC, 2, EIO, KV_EIO, "fsync of the folder of '");
-  test_failed_creation(CALL_OPEN, 2, EMFILE, KV_EIO, "fsync of the folder of '");
+  test_failed_creation(CALL_OPEN, 5, EMFILE, KV_EIO, "fsync of the folder of '");
   test_failed_creation(CALL_LINK, 1, EIO, KV_EIO, "creation of '");
   test_failed_creation(CALL_LINK, 1, EEXIST, KV_EBUSY, "was just created by another process");
-  test_failed_creation(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "is in use by another process");
+  test_failed_creation(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_creation(CALL_LOCK, 2, EAGAIN, KV_EBUSY, "1000 processes have the log open");
+  test_failed_creation(CALL_LOCK, 3, EAGAIN, KV_EBUSY, "is in use by another process");
   test_failed_creation(CALL_RANDOM, 1, EIO, KV_EIO, "getrandom for the id of '");
 }
 
@@ -400,7 +422,8 @@ static void test_failed_openings(void) {
   test_failed_opening(CALL_REALPATH, 1, EACCES, KV_ECANTOPEN, "Permission denied");
   test_failed_opening(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "readonly=1 opens it for reading");
   test_failed_opening(CALL_OPEN, 1, EMFILE, KV_ECANTOPEN, "Too many open files");
-  test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "in use by another process");
+  test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_opening(CALL_LOCK, 3, EAGAIN, KV_EBUSY, "in use by another process");
   test_failed_opening(CALL_LOCK, 1, ENOLCK, KV_EIO, "lock of '");
   test_failed_opening(CALL_FSTAT, 1, EIO, KV_EIO, "fstat of '");
   test_failed_opening(CALL_PREAD, 1, EIO, KV_EIO, "read of '");
@@ -411,8 +434,8 @@ static void test_failed_openings(void) {
   MUST(kv_close(db, &help_err));
   FILE *file = fopen("opening", "a");
   if (file == NULL || fputs("WRITE\tb\ttorn", file) < 0 || fclose(file) != 0) abort();
-  test_failed_opening(CALL_OPEN, 2, ENOSPC, KV_EFULL, "creation of '");
-  test_failed_opening(CALL_PWRITE, 1, ENOSPC, KV_EFULL, "write of '");
+  test_failed_opening(CALL_OPEN, 4, ENOSPC, KV_EFULL, "creation of '");
+  test_failed_opening(CALL_PWRITE, 2, ENOSPC, KV_EFULL, "write of '");
   test_failed_opening(CALL_FSYNC, 1, EIO, KV_EIO, "-torn-");
   test_failed_opening(CALL_FTRUNCATE, 1, EIO, KV_EIO, "truncate of '");
   db = help_open_full("opening");

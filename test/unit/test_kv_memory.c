@@ -81,7 +81,7 @@ static void do_cursors(kv *db, const char *first) {
   if (CHECK(kv_cursor_valid(c))) CHECK_STR(kv_cursor_key(c, &size), first);
   RETRY(kv_cursor_next(c), !kv_cursor_valid(c) || (kv_cursor_first(c), kv_cursor_valid(c)));
   RETRY(kv_cursor_seek(c, "deep", 4, KV_SEEK_GT), !kv_cursor_valid(c));
-  RETRY(kv_cursor_refresh(c), !kv_cursor_valid(c));
+  RETRY(kv_cursor_refresh(c, NULL), !kv_cursor_valid(c));
   RETRY(kv_cursor_last(c), !kv_cursor_valid(c));
   kv_cursor_close(c);
 }

@@ -1,0 +1,275 @@
+/* checkpoint.c - making a log as small as what it holds. See checkpoint.h. */
+#include "checkpoint.h"
+
+#include "crc32c.h"
+#include "log_read.h"
+#include "os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#define PART_SIZE ((size_t)256 << 10)  /* bytes written at a time */
+#define SYNC_EVERY ((uint64_t)4 << 20) /* bytes: a flush of a little does not hold others up long */
+#define REST_MAX ((uint64_t)64 << 10)  /* bytes left to copy when the turn is asked for */
+#define ROUNDS_MAX 20                  /* of copying, if writers are faster than that */
+#define TURN_WAIT_MS 60000u
+#define TURN_SLICE_MS 100u
+#define LINE_SIZE 16u /* bytes of a line besides its keypath and value, about */
+
+typedef struct checkpoint {
+  store *store;
+  kv_error *err;
+  log_draft draft;
+  buf lines;
+  uint32_t crc; /* of the snapshot's lines that were written */
+  uint64_t unsynced;
+  tree_pin pin;      /* the snapshot */
+  int fd;            /* of the log */
+  log_reader reader; /* on it */
+  uint64_t copied;   /* everything before this byte of the log is in the draft */
+  share_file file;
+  bool has_turn;
+} checkpoint;
+
+static int no_memory(checkpoint *c) {
+  return kv_error_set(c->err, KV_ENOMEM, "out of memory checkpointing '%s'", c->store->path);
+}
+
+/* --- the turn ------------------------------------------------------------------------------------- */
+
+static int check_stop(checkpoint *c) {
+  if (!atomic_load(&c->store->checkpointer.stop)) return KV_OK;
+  return kv_error_set(c->err, KV_EBUSY, "'%s' is being closed", c->store->path);
+}
+
+static int take_turn(checkpoint *c) {
+  int rc = KV_EBUSY;
+  for (unsigned ms = 0; rc == KV_EBUSY && ms < TURN_WAIT_MS; ms += TURN_SLICE_MS) {
+    if (check_stop(c) != KV_OK) return KV_EBUSY;
+    rc = store_turn_take(c->store, c, TURN_SLICE_MS, c->err);
+  }
+  c->has_turn = rc == KV_OK;
+  return rc;
+}
+
+static void pass_turn(checkpoint *c) {
+  if (c->has_turn) store_turn_pass(c->store, c);
+  c->has_turn = false;
+}
+
+/* Pin the newest version, and open the log at its end. */
+static int pin_newest(checkpoint *c) {
+  store *s = c->store;
+  int rc = take_turn(c);
+  if (rc != KV_OK) return rc;
+  if (tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
+  if (rc == KV_OK) rc = commit_end(&s->queue, &c->copied, c->err);
+  if (rc == KV_OK) {
+    c->fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+    if (c->fd < 0) rc = log_error(c->err, "opening", s->path);
+  }
+  if (rc == KV_OK) {
+    log_reader_init(&c->reader, c->fd, 0);
+    memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
+  }
+  pass_turn(c);
+  return rc;
+}
+
+/* --- writing ------------------------------------------------------------------------------------- */
+
+/* Append what has gathered. Now and then it is flushed: all of it at once would keep the disk busy
+** for long, and with it everybody's commits. */
+static int write_lines(checkpoint *c) {
+  log_writer *w = &c->draft.writer;
+  int rc = log_writer_append(w, c->lines.data, c->lines.size, c->err);
+  c->unsynced += c->lines.size;
+  c->lines.size = 0;
+  if (rc == KV_OK && c->unsynced >= SYNC_EVERY) {
+    rc = log_writer_sync(w, c->err);
+    c->unsynced = 0;
+  }
+  return rc == KV_OK ? check_stop(c) : rc;
+}
+
+/* A line of the snapshot stands at the end of c->lines. */
+static int write_if_much(checkpoint *c) {
+  if (c->lines.size < PART_SIZE) return KV_OK;
+  c->crc = crc32c(c->crc, c->lines.data, c->lines.size);
+  return write_lines(c);
+}
+
+static int write_rows(checkpoint *c) {
+  tree_cursor cursor;
+  tree_cursor_init(&cursor, c->pin.top);
+  int rc = tree_cursor_first(&cursor) == KV_OK ? KV_OK : no_memory(c);
+  while (rc == KV_OK && cursor.leaf != NULL) {
+    size_t size;
+    kv_value value;
+    const char *key = tree_leaf_key(cursor.leaf, &size);
+    tree_leaf_value(cursor.leaf, &value);
+    if (log_format_write(&c->lines, key, size, &value) != KV_OK) rc = no_memory(c);
+    if (rc == KV_OK) rc = write_if_much(c);
+    if (rc == KV_OK && tree_cursor_next(&cursor) != KV_OK) rc = no_memory(c);
+  }
+  tree_cursor_free(&cursor);
+  return rc;
+}
+
+static int write_snapshot(checkpoint *c) {
+  static const char nothing[] = "kvstore";
+  uint64_t seq = c->pin.seq;
+  c->crc = crc32c(0, c->draft.writer.header.id, LOG_ID_SIZE);
+  int rc = write_rows(c);
+  if (rc == KV_OK && c->pin.top == 0 &&
+      log_format_delete(&c->lines, nothing, sizeof nothing - 1) != KV_OK) {
+    rc = no_memory(c);
+  }
+  if (rc == KV_OK && log_format_commit_after(&c->lines, 0, c->crc, seq, seq - 1) != KV_OK) {
+    rc = no_memory(c);
+  }
+  if (rc == KV_OK) rc = write_lines(c);
+  if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
+  c->file.snapshot_seq = seq;
+  c->file.snapshot_end = c->draft.writer.end;
+  return rc;
+}
+
+/* --- copying what came meanwhile -------------------------------------------------------------------- */
+
+/* A transaction is the same but for the checksum at its end, which is under the new file's id. */
+static int copy_transaction(checkpoint *c, const log_transaction *t) {
+  uint64_t end = t->end_offset - LOG_COMMIT_END_SIZE;
+  uint32_t crc = crc32c(0, c->draft.writer.header.id, LOG_ID_SIZE);
+  int rc = KV_OK;
+  for (uint64_t at = t->offset; rc == KV_OK && at < end;) {
+    size_t size = end - at < PART_SIZE ? (size_t)(end - at) : PART_SIZE;
+    if (buf_reserve(&c->lines, size) != KV_OK) return no_memory(c);
+    char *to = c->lines.data + c->lines.size;
+    if (os_read_all(c->fd, to, size, at) != (ssize_t)size) {
+      return log_error(c->err, "read", c->store->path);
+    }
+    crc = crc32c(crc, to, size);
+    c->lines.size += size;
+    at += size;
+    if (c->lines.size >= PART_SIZE) rc = write_lines(c);
+  }
+  if (rc == KV_OK && log_format_commit_end(&c->lines, crc) != KV_OK) rc = no_memory(c);
+  return rc;
+}
+
+/* Copy what lies before byte `end` of the log. */
+static int copy_until(checkpoint *c, uint64_t end) {
+  int rc = KV_OK;
+  c->reader.size = end;
+  while (rc == KV_OK && c->copied < end) {
+    log_transaction t;
+    rc = log_reader_transaction(&c->reader, c->copied, &t);
+    if (rc == KV_ETORN || rc == KV_EIO) return log_error(c->err, "read", c->store->path);
+    if (rc != KV_OK) return no_memory(c);
+    rc = copy_transaction(c, &t);
+    if (rc == KV_OK) c->copied = t.end_offset;
+  }
+  if (rc == KV_OK && c->lines.size > 0) rc = write_lines(c);
+  return rc;
+}
+
+/* Copy until little is left, which is on stable storage then. */
+static int catch_up(checkpoint *c) {
+  const share_page *page = c->store->share.page;
+  int rc = KV_OK;
+  for (int round = 0; rc == KV_OK && round < ROUNDS_MAX; round++) {
+    uint64_t end = atomic_load(&page->end);
+    if (end - c->copied <= REST_MAX && round > 0) break;
+    rc = copy_until(c, end);
+    if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
+  }
+  return rc;
+}
+
+/* --- changing over ---------------------------------------------------------------------------------- */
+
+static int change_over(checkpoint *c) {
+  store *s = c->store;
+  share_page *page = s->share.page;
+  uint64_t end;
+  int rc = commit_end(&s->queue, &end, c->err);
+  if (rc == KV_OK) rc = copy_until(c, end);
+  if (rc != KV_OK) return rc;
+  log_writer writer = {.fd = -1};
+  memcpy(c->file.id, c->draft.writer.header.id, sizeof c->draft.writer.header.id);
+  kv_error why;
+  rc = log_draft_finish(&c->draft, true, &writer, &why);
+  if (writer.fd < 0) return kv_error_set(c->err, rc, "%s", why.text);
+  atomic_fetch_add(&page->checkpoints, 1);
+  atomic_store(&page->checkpoint_time, os.time_s());
+  commit_switch(&s->queue, &writer, &c->file);
+  if (rc != KV_OK) {
+    commit_break(&s->queue, rc, why.text);
+    return kv_error_set(c->err, rc, "%s", why.text);
+  }
+  pthread_mutex_lock(&s->follow.lock);
+  (void)store_follow_written(s, NULL); /* else the next statement will */
+  pthread_mutex_unlock(&s->follow.lock);
+  return KV_OK;
+}
+
+static int run(checkpoint *c) {
+  struct stat facts;
+  if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
+  int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
+  if (rc == KV_EBUSY) {
+    kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
+  }
+  if (rc != KV_OK) return rc;
+  rc = write_snapshot(c);
+  tree_unpin(&c->store->tree, &c->pin);
+  if (rc == KV_OK) rc = catch_up(c);
+  if (rc == KV_OK) rc = take_turn(c);
+  if (rc == KV_OK) rc = change_over(c);
+  pass_turn(c);
+  if (rc != KV_OK) log_draft_drop(&c->draft);
+  return rc;
+}
+
+int checkpoint_run(store *s, kv_error *err) {
+  checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1};
+  int rc = pin_newest(&c);
+  if (rc == KV_OK && c.pin.seq > 0) rc = run(&c);
+  tree_unpin(&s->tree, &c.pin);
+  log_reader_free(&c.reader);
+  if (c.fd >= 0) os.close(c.fd);
+  buf_free(&c.lines);
+  return rc;
+}
+
+/* --- by itself --------------------------------------------------------------------------------------- */
+
+static void *checkpointer_main(void *context) {
+  store *s = context;
+  if (checkpoint_run(s, NULL) != KV_OK) { /* not again before it is half as large again */
+    uint64_t end = atomic_load(&s->share.page->end);
+    atomic_store(&s->checkpointer.not_before, end + end / 2);
+  }
+  atomic_store(&s->checkpointer.busy, false);
+  return NULL;
+}
+
+void checkpoint_consider(store *s, uint64_t least) {
+  const share_page *page = s->share.page;
+  uint64_t end = atomic_load_explicit(&page->end, memory_order_relaxed);
+  if (end < least || end < atomic_load(&s->checkpointer.not_before)) return;
+  uint64_t values = tree_values(s->tree.head->top);
+  if (end / CHECKPOINT_RATIO < s->tree.head->bytes + values * LINE_SIZE) return;
+  if (atomic_exchange(&s->checkpointer.busy, true)) return;
+  if (s->checkpointer.started) pthread_join(s->checkpointer.id, NULL);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  s->checkpointer.started = pthread_create(&s->checkpointer.id, NULL, checkpointer_main, s) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (!s->checkpointer.started) atomic_store(&s->checkpointer.busy, false);
+}

@@ -1,0 +1,43 @@
+/*
+** checkpoint.h - making a log as small as what it holds, while it is being written.
+**
+** A log keeps every write; a checkpoint replaces it by a file with what is there now. Its steps:
+**
+**   1. With the turn, for a moment: pin the newest version, S, and note where the log ends.
+**   2. Write a draft (log_write.h): a header with base-seq S - 1, a WRITE line for every keypath that
+**      has a value, in order, and a COMMIT numbered S; to stable storage.
+**   3. Copy what was appended meanwhile, each transaction under the new file's id; again, until
+**      little is left.
+**   4. With the turn: copy the rest, to stable storage, rename the draft over the log, the folder to
+**      stable storage, tell the other processes through the page (share.h).
+**
+** So everybody goes on meanwhile, and writers wait for step 4 alone. A crash before the rename leaves
+** the old log and a draft that the next opening removes; after it, the new log. What waits in FULL
+** for a flush of the old file is on stable storage in the new one.
+**
+** The snapshot may be ahead of what is visible: it has transactions that wait for their flush. That
+** is right: nobody sees the new file before step 4, and by then all of it is flushed.
+**
+** An empty tree has no WRITE line to put into its first transaction, which must have one: there it is
+** a DELETE of a keypath that is not there. So the first transaction of a file with a base-seq was
+** always complete, and if it does not verify that is damage (recover.h).
+**
+** Of several processes one at a time can have the draft.
+*/
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include "store.h"
+
+/* Checkpoint a store's log now; one that has no transactions is left alone. KV_EBUSY (another
+** checkpoint is under way, the turn is not to be had for a minute, or the store is being closed),
+** KV_EIO, KV_EFULL, KV_ECANTOPEN, KV_ENOMEM: the log stands as it was. If only the last step failed,
+** after the rename, nothing more can be committed until the store is reopened. */
+int checkpoint_run(store *s, kv_error *err);
+
+/* By who has the turn, after a commit: start a checkpoint in a thread of its own if the log has
+** grown to CHECKPOINT_RATIO times what is in it, and to `least` bytes. */
+#define CHECKPOINT_RATIO 4u
+void checkpoint_consider(store *s, uint64_t least);
+
+#endif

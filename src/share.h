@@ -1,0 +1,145 @@
+/*
+** share.h - what the processes that have one log open share: the file FILE-shm, mapped by each.
+**
+** It holds how far the log is, whose turn it is to append, and who flushes; nothing in it has to
+** survive anything. Who comes when nobody else is there makes it anew from the log, whatever it
+** holds; the last one to go removes it.
+**
+**     page: | what the file is, and which log it is of       |
+**           | published_seq    the word that readers look at  |
+**           | end, written_seq, durable_seq, ...              |
+**           | turn             a share_lock                   |
+**           | flush            a share_lock                   |
+**           | members[]        how often each place was taken |
+**
+** Members. Whoever may write is a member: it has a place, and a lock on the byte JOIN + 1 + place of
+** the file, which the kernel takes back when the process ends, however it does. So a place that is
+** not locked is a dead one's. Byte JOIN itself is locked while somebody joins or leaves. Readers
+** without write permission are no members; they map the page and look.
+**
+** A share_lock is a word with the member that owns it and the one that shall have it next, taken and
+** given back without a system call if nobody else wants it. Who waits for one asks the kernel from
+** time to time whether its owner is alive, and takes it over if not. A member's number counts how
+** often its place was taken, so that a newcomer in a dead one's place is not mistaken for it.
+**
+** Fairness: whoever finds a lock free takes it, which is the fastest; but who has waited for
+** SHARE_PATIENCE becomes the heir, to whom the owner hands it directly.
+**
+** The log may be replaced by a new file (checkpoint.h): `generation` counts that. It is odd while
+** what it guards is being changed, which only the owner of the turn does.
+**
+** Threads: of a process, one at a time contends for a lock or has it; the counters are for any.
+** Joining and leaving are for one. Source of the idea: SQLite's wal-index
+** and its locks, and LMDB's reader table.
+*/
+#ifndef SHARE_H
+#define SHARE_H
+
+#include "kv_base.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define SHARE_MEMBERS_MAX 1000u
+#define SHARE_PATIENCE_NS 1000000u
+#define SHARE_ID_SIZE 24 /* room for a log's id and NUL */
+#define SHARE_CLOSED UINT64_MAX
+
+typedef struct share_lock {
+  _Atomic uint64_t word; /* number of the owner, and of the heir << 32; 0: nobody */
+  _Atomic uint32_t wake; /* counted up at every hand-over; those who wait sleep on it */
+  _Atomic uint32_t wanted;
+} share_lock;
+
+typedef struct share_page {
+  char magic[16];
+  _Atomic uint32_t ready; /* 1: what follows can be used */
+  char pad_ready[44];
+  _Atomic uint64_t published_seq; /* newest transaction that all may see; SHARE_CLOSED: the page is
+                                     no longer used */
+  char pad_published[56];
+  _Atomic uint64_t written_seq; /* newest transaction in the file */
+  _Atomic uint64_t durable_seq; /* newest one on stable storage */
+  _Atomic uint64_t end;         /* offset behind the newest transaction */
+  _Atomic uint64_t size;        /* of the file, zeros from end on; for the turn's owner */
+  _Atomic uint32_t broken;      /* a write or flush has failed: nothing is committed any more */
+  _Atomic uint32_t unrepaired; /* a member died with the turn, and may have left things half done */
+  char pad_seqs[24];
+  _Atomic uint64_t generation;
+  _Atomic uint64_t snapshot_seq;    /* the file holds everything up to here in its first ... */
+  _Atomic uint64_t snapshot_end;    /* ... bytes; 0: not known */
+  _Atomic uint64_t checkpoints;     /* how many there were */
+  _Atomic uint64_t checkpoint_time; /* of the last one, seconds since 1970; 0: none yet */
+  _Atomic char id[SHARE_ID_SIZE];   /* of the log; empty: one of the original program's */
+  share_lock turn;
+  char pad_turn[48];
+  share_lock flush;
+  char pad_flush[48];
+  _Atomic uint32_t members[SHARE_MEMBERS_MAX];
+} share_page;
+
+typedef struct share {
+  int fd;           /* -1: not open */
+  share_page *page; /* NULL: not mapped */
+  char *path;       /* FILE-shm */
+  uint32_t member;  /* our number; 0: only looking */
+  unsigned place;
+} share;
+
+/* --- coming and going ------------------------------------------------------------------------- */
+
+/* Open the shared file of a log, making it if need be with the rights `mode`, and lock it for
+** joining, waiting while others join. *alone tells whether nobody else is a member; then the page
+** holds nothing, and the caller fills it and ends with share_ready. share_joined must follow in
+** either case, or share_leave. KV_EBUSY (somebody has been joining for a minute, or every place is
+** taken), KV_ECANTOPEN, KV_EIO, KV_EFULL, KV_ENOMEM. */
+int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_error *err);
+void share_ready(share *s);
+void share_joined(share *s);
+
+/* Lock it for leaving, *last telling whether nobody else is a member; then go: the last one removes
+** the file. share_leave alone is for who has nothing to do in between. */
+void share_begin_leaving(share *s, bool *last);
+void share_leave(share *s);
+
+/* Map the page for looking only, without write permission; again if the one that was looked at is
+** closed. False if there is none that is in use. share_leave ends it. */
+bool share_look(share *s, const char *log_path);
+
+/* In a forked child: close what was inherited, leaving the parent's locks alone. */
+void share_forget(share *s);
+
+/* --- the turn and the flush --------------------------------------------------------------------- */
+
+/* Take a lock, waiting until deadline_ns (monotonic) at most. *inherited: its owner had died, and
+** may have left what the lock guards half done. False: not in time. */
+bool share_lock_take(share *s, share_lock *lock, uint64_t deadline_ns, bool *inherited);
+
+/* Take a lock if it is free; else wait until somebody passes it on, or some ten milliseconds. */
+bool share_lock_try(share *s, share_lock *lock);
+
+void share_lock_pass(share *s, share_lock *lock);
+
+/* Whether somebody in another process waits for it. */
+bool share_lock_is_wanted(const share_lock *lock);
+
+/* Raise a counter of the page; it never becomes less. */
+void share_raise(_Atomic uint64_t *counter, uint64_t to);
+
+/* --- the file ----------------------------------------------------------------------------------- */
+
+/* What is known of the log's file. */
+typedef struct share_file {
+  uint64_t generation;
+  char id[SHARE_ID_SIZE];
+  uint64_t snapshot_seq, snapshot_end;
+} share_file;
+
+/* Read it; false while it is being changed. */
+bool share_read_file(const share_page *page, share_file *out);
+
+/* Change it, by the owner of the turn; the generation becomes the next one. */
+void share_write_file(share_page *page, const share_file *file);
+
+#endif

@@ -1,0 +1,280 @@
+/*
+** store_follow.c - what other processes have committed comes into this one's tree.
+**
+** The tree is a replay of the log up to a transaction; following is to go on with it. `follow.at`
+** tells where that is: after the transaction at.seq, at byte at.end of the file that follow.fd has
+** open. While this process has the turn nobody else appends, and at.end stays behind until it passes
+** the turn on.
+**
+** A reader goes as far as is visible, in one new version. Who has the turn goes on to all that is
+** written: what waits for a flush of another process yet gets a version for each transaction, since
+** these become visible one by one.
+**
+** A new file (a checkpoint, or the conversion of an original log) has everything up to
+** snapshot_seq in its first snapshot_end bytes, then the same transactions as the old one. The old
+** one is read to its end first, for which it is enough to have it open; then the place in the new
+** one is found by passing over the transactions that the tree has. If it was replaced more than once
+** meanwhile, so that what is missing is nowhere any more but in the snapshot, the tree is made anew;
+** readers of the old versions are not disturbed.
+**
+** A store that joined nobody because there was nobody, or no permission, looks at the file itself.
+*/
+#include "store.h"
+
+#include "os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define SWITCH_WAIT_NS ((uint64_t)10 * 1000000000u) /* for a file that is just being replaced */
+#define SWITCH_PAUSE_NS 1000000u
+
+static int no_memory(const store *s, kv_error *err) {
+  return kv_error_set(err, KV_ENOMEM, "out of memory following '%s'", s->path);
+}
+
+/* --- going on in the file that is open ------------------------------------------------------------ */
+
+/* Replay on as far as last_seq, or what verifies before byte `size`, in one version. */
+static int read_on(store *s, uint64_t size, uint64_t last_seq, kv_error *err) {
+  recovery *at = &s->follow.at;
+  if (at->seq >= last_seq || at->original) return KV_OK;
+  if (tree_edit_begin(&s->tree) != KV_OK) return no_memory(s, err);
+  recovery to = *at;
+  int rc = recover_continue(s->follow.fd, s->path, &s->tree, size, last_seq, &to, err);
+  if (rc == KV_OK && to.seq > at->seq) {
+    *at = to;
+    commit_seal_others(&s->queue, to.seq);
+  } else {
+    tree_edit_rollback(&s->tree);
+  }
+  return rc;
+}
+
+/* --- another file ---------------------------------------------------------------------------------- */
+
+static void use_file(store *s, int fd, uint64_t generation, const recovery *at) {
+  if (s->follow.fd >= 0) os.close(s->follow.fd);
+  s->follow.fd = fd;
+  s->follow.generation = generation;
+  s->follow.at = *at;
+}
+
+/* Find the place of the tree's state in a new file, open as fd. */
+static int find_place(store *s, int fd, const share_file *file, recovery *place, kv_error *err) {
+  uint64_t have = s->follow.at.seq;
+  if (file->snapshot_end > 0) {
+    place->seq = file->snapshot_seq;
+    place->end = file->snapshot_end;
+  }
+  int rc = recover_continue(fd, s->path, NULL, UINT64_MAX, have, place, err);
+  if (rc == KV_OK && place->seq != have) {
+    rc = kv_error_set(err, KV_EDAMAGED, "'%s' ends before transaction %" PRIu64 " that was in it",
+                      s->path, have);
+  }
+  return rc;
+}
+
+/* Begin again with a new file, open as fd, up to transaction last_seq. */
+static int read_anew(store *s, int fd, uint64_t last_seq, recovery *place, kv_error *err) {
+  if (tree_edit_begin(&s->tree) != KV_OK) return no_memory(s, err);
+  int rc = tree_edit_clear(&s->tree);
+  if (rc != KV_OK) no_memory(s, err);
+  if (rc == KV_OK) rc = recover_replay(fd, s->path, &s->tree, last_seq, place, err);
+  if (rc == KV_OK && place->seq < s->queue.handed_seq) {
+    rc = kv_error_set(err, KV_EDAMAGED, "'%s' has lost transactions that were in it", s->path);
+  }
+  if (rc == KV_OK) {
+    commit_seal_others(&s->queue, place->seq);
+  } else {
+    tree_edit_rollback(&s->tree);
+  }
+  return rc;
+}
+
+/* Go over to the file that has the log's name now; *moved is false if it is not the one that the
+** page speaks of, because it is being replaced. */
+static int change_file(store *s, const share_file *file, bool *moved, kv_error *err) {
+  *moved = file->id[0] == '\0';
+  if (*moved) { /* an original log, which nobody has converted yet */
+    s->follow.generation = file->generation;
+    return KV_OK;
+  }
+  if (s->follow.at.seq < file->snapshot_seq) {
+    int rc = read_on(s, UINT64_MAX, UINT64_MAX, err);
+    if (rc != KV_OK) return rc;
+  }
+  int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0) {
+    return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
+  }
+  recovery place;
+  int rc = recover_header(fd, s->path, &place, err);
+  bool same = rc == KV_OK && strcmp(place.header.id, file->id) == 0;
+  if (same && s->follow.at.seq >= file->snapshot_seq) {
+    rc = find_place(s, fd, file, &place, err);
+  } else if (same) {
+    uint64_t published = atomic_load(&s->share.page->published_seq);
+    rc = read_anew(s, fd, published, &place, err);
+  }
+  if (rc == KV_OK && same) {
+    use_file(s, fd, file->generation, &place);
+    *moved = true;
+  } else {
+    os.close(fd);
+  }
+  return rc;
+}
+
+/* See to it that the file which the page speaks of is open. */
+static int follow_file(store *s, kv_error *err) {
+  uint64_t end_ns = 0;
+  for (;;) {
+    share_file file;
+    if (share_read_file(s->share.page, &file)) {
+      bool moved;
+      if (file.generation == s->follow.generation) return KV_OK;
+      int rc = change_file(s, &file, &moved, err);
+      if (rc != KV_OK || moved) return rc;
+    }
+    if (end_ns == 0) end_ns = os.now_ns() + SWITCH_WAIT_NS;
+    if (os.now_ns() >= end_ns) {
+      return kv_error_set(err, KV_EBUSY, "'%s' was replaced by something else than its checkpoint",
+                          s->path);
+    }
+    os_pause(SWITCH_PAUSE_NS);
+  }
+}
+
+/* --- with a page ------------------------------------------------------------------------------------ */
+
+/* Read on to a transaction that is in the log. */
+static int follow_to(store *s, uint64_t seq, kv_error *err) {
+  while (s->follow.at.seq < seq) {
+    uint64_t before = s->follow.at.seq, generation = s->follow.generation;
+    int rc = follow_file(s, err);
+    if (rc == KV_OK) rc = read_on(s, atomic_load(&s->share.page->end), seq, err);
+    if (rc != KV_OK) return rc;
+    bool stuck = s->follow.at.seq == before && s->follow.generation == generation &&
+                 atomic_load(&s->share.page->generation) == generation;
+    if (stuck) {
+      return kv_error_set(err, KV_EDAMAGED,
+                          "log '%s' is damaged: transaction %" PRIu64 " at byte %" PRIu64
+                          " does not verify; 'kvstore check' tells more",
+                          s->path, before + 1, s->follow.at.end);
+    }
+  }
+  return KV_OK;
+}
+
+int store_follow_written(store *s, kv_error *err) {
+  const share_page *page = s->share.page;
+  uint64_t written = atomic_load(&page->written_seq);
+  int rc = follow_file(s, err);
+  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->published_seq), err);
+  while (rc == KV_OK && s->follow.at.seq < written) rc = follow_to(s, s->follow.at.seq + 1, err);
+  return rc;
+}
+
+/* The page's file is not the one that has the log's name: its replacement was not told. */
+int store_find_file(store *s, kv_error *err) {
+  share_file file;
+  recovery place;
+  int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0) {
+    return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
+  }
+  int rc = recover_header(fd, s->path, &place, NULL);
+  os.close(fd);
+  bool readable = share_read_file(s->share.page, &file);
+  if (rc == KV_EFOREIGN && readable && file.id[0] == '\0') return KV_OK; /* not converted yet */
+  if (rc != KV_OK) {
+    return kv_error_set(err, rc, "'%s' cannot be read after a process has died", s->path);
+  }
+  if (readable && strcmp(file.id, place.header.id) == 0) return KV_OK;
+  if (os_sync_folder(s->path) != 0) return log_error(err, "fsync of the folder", s->path);
+  uint64_t base_seq = place.header.base_seq;
+  file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0};
+  memcpy(file.id, place.header.id, sizeof place.header.id);
+  share_write_file(s->share.page, &file);
+  return KV_OK;
+}
+
+int store_repair(store *s, kv_error *err) {
+  share_page *page = s->share.page;
+  struct stat facts;
+  int rc = store_find_file(s, err);
+  if (rc == KV_OK) rc = follow_file(s, err);
+  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->written_seq), err);
+  if (rc == KV_OK) rc = read_on(s, UINT64_MAX, UINT64_MAX, err);
+  if (rc == KV_OK && os.fstat(s->follow.fd, &facts) != 0) rc = log_error(err, "fstat", s->path);
+  if (rc != KV_OK) return rc;
+  uint64_t end = s->follow.at.end;
+  if (!s->follow.at.original && (uint64_t)facts.st_size > end) {
+    int fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
+    if (fd < 0 || os_truncate(fd, end) != 0) rc = log_error(err, "truncate", s->path);
+    if (fd >= 0) os_close_locked(fd);
+  }
+  if (rc != KV_OK) return rc;
+  atomic_store(&page->size, end);
+  atomic_store(&page->end, end);
+  atomic_store(&page->written_seq, s->follow.at.seq);
+  atomic_store(&page->unrepaired, 0);
+  return KV_OK;
+}
+
+/* --- without a page -------------------------------------------------------------------------------- */
+
+static bool looks_same(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+         a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Whoever wrote is gone, so that everything in the file that verifies is committed. */
+static int follow_alone(store *s, kv_error *err) {
+  struct stat facts;
+  if (os.stat(s->path, &facts) != 0 || looks_same(&facts, &s->follow.seen)) return KV_OK;
+  bool same_file = facts.st_dev == s->follow.seen.st_dev && facts.st_ino == s->follow.seen.st_ino;
+  int rc = KV_OK;
+  if (same_file) {
+    rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
+  } else {
+    int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0) return KV_OK; /* it was there a moment ago */
+    recovery place;
+    rc = read_anew(s, fd, UINT64_MAX, &place, err);
+    if (rc == KV_OK) {
+      use_file(s, fd, 0, &place);
+    } else {
+      os.close(fd);
+    }
+  }
+  if (rc == KV_OK) s->follow.seen = facts;
+  return rc;
+}
+
+static int follow_unjoined(store *s, kv_error *err) {
+  if (!s->readonly) return store_join(s, false, err);
+  if (!share_look(&s->share, s->path)) return follow_alone(s, err);
+  atomic_store_explicit(&s->page, s->share.page, memory_order_release);
+  return follow_to(s, atomic_load(&s->share.page->published_seq), err);
+}
+
+int store_follow(store *s, kv_error *err) {
+  int rc = KV_OK;
+  pthread_mutex_lock(&s->follow.lock);
+  share_page *page = atomic_load(&s->page);
+  uint64_t published = page != NULL ? atomic_load(&page->published_seq) : SHARE_CLOSED;
+  if (published == SHARE_CLOSED) {
+    rc = follow_unjoined(s, err);
+  } else if (s->follow.appending || published <= s->queue.handed_seq) {
+    commit_show(&s->queue);
+  } else {
+    rc = follow_to(s, published, err);
+  }
+  pthread_mutex_unlock(&s->follow.lock);
+  return rc;
+}

@@ -1,0 +1,282 @@
+/*
+** store_join.c - opening a store's log among other processes, and leaving it.
+**
+** Whoever comes first recovers the log: replays it, cuts off a torn tail, brings what is left to
+** stable storage, and fills the shared page. Others wait for that at the page's lock. Those that
+** come later find a page in use, and replay as far as it says that transactions are visible. So only
+** one process ever judges a tail, and none does while another appends.
+*/
+#include "store.h"
+
+#include "os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
+#define FIND_PAUSE_NS 1000000u
+
+static int open_error(const store *s, int reason, kv_error *err) {
+  const char *hint = reason == EACCES || reason == EROFS ? "; readonly=1 opens it for reading" : "";
+  return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s%s", s->path, strerror(reason),
+                      s->readonly ? "" : hint);
+}
+
+/* There is no such file: will it be possible to create it? */
+static int check_creatable(const store *s, kv_error *err) {
+  if (s->readonly) return open_error(s, ENOENT, err);
+  char *folder = os_folder_of(s->path);
+  if (folder == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
+  int rc =
+      os.access(folder, W_OK | X_OK) == 0
+          ? KV_OK
+          : kv_error_set(err, KV_ECANTOPEN, "cannot create '%s': %s", s->path, strerror(errno));
+  os.free(folder);
+  return rc;
+}
+
+/* Open the log; *fd is -1 if there is none, which is no error. */
+static int open_log(const store *s, int *fd, struct stat *facts, kv_error *err) {
+  /* Not blocking, so that a pipe in the file's place cannot hang us. */
+  *fd = os.open(s->path, (s->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK, 0);
+  if (*fd < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
+  int rc = os.fstat(*fd, facts) == 0 ? KV_OK : log_error(err, "fstat", s->path);
+  if (rc == KV_OK && !S_ISREG(facts->st_mode)) {
+    rc = kv_error_set(err, KV_ECANTOPEN, "'%s' is not a regular file", s->path);
+  }
+  if (rc != KV_OK) {
+    os.close(*fd);
+    *fd = -1;
+  }
+  return rc;
+}
+
+/* Replay a file into the empty tree. */
+static int replay_into_tree(store *s, int fd, uint64_t last_seq, kv_error *err) {
+  if (tree_edit_begin(&s->tree) != KV_OK) {
+    return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
+  }
+  int rc = recover_replay(fd, s->path, &s->tree, last_seq, &s->recovered, err);
+  if (rc != KV_OK) tree_edit_rollback(&s->tree);
+  return rc;
+}
+
+/* The tree has it all; the file stays open for reading on. */
+static void begin_following(store *s, int fd, const share_file *file, const struct stat *seen) {
+  s->follow.fd = fd;
+  s->follow.generation = file != NULL ? file->generation : 0;
+  s->follow.at = s->recovered;
+  if (seen != NULL) s->follow.seen = *seen;
+  commit_seal_others(&s->queue, s->recovered.seq);
+}
+
+/* What is served is on stable storage, also where nothing will be written. A file system that is
+** read-only may refuse to flush. */
+static int sync_as_it_is(const store *s, int fd, kv_error *err) {
+  if (os_sync_data(fd) == 0 || errno == EROFS || errno == EINVAL) return KV_OK;
+  return log_error(err, "fdatasync", s->path);
+}
+
+/* --- the first one ---------------------------------------------------------------------------------- */
+
+/* Tell the others how the log is. */
+static void fill_page(store *s, const log_writer *writer) {
+  share_page *page = s->share.page;
+  const recovery *found = &s->recovered;
+  uint64_t base_seq = found->header.base_seq;
+  share_file file = {.snapshot_seq = found->original ? found->seq
+                                     : base_seq > 0  ? base_seq + 1
+                                                     : 0};
+  if (!found->original) memcpy(file.id, writer->header.id, sizeof writer->header.id);
+  atomic_store(&page->end, writer->end);
+  atomic_store(&page->size, writer->size);
+  atomic_store(&page->written_seq, found->seq);
+  atomic_store(&page->durable_seq, found->seq);
+  atomic_store(&page->unrepaired, 0);
+  share_write_file(page, &file);
+  atomic_store(&page->published_seq, found->seq);
+  share_ready(&s->share);
+}
+
+/* Create the log. */
+static int create(store *s, log_writer *writer, kv_error *err) {
+  log_draft draft;
+  int rc = log_draft_begin(&draft, s->path, s->file_mode, 0, err);
+  if (rc == KV_OK) rc = log_draft_finish(&draft, false, writer, err);
+  if (rc == KV_OK) s->recovered.header = writer->header;
+  if (rc == KV_OK) s->recovered.end = writer->end;
+  return rc;
+}
+
+/* Nobody else has the log open: recover it, or create it where there is none. */
+static int open_alone(store *s, log_writer *writer, kv_error *err) {
+  struct stat facts;
+  int fd;
+  int rc = open_log(s, &fd, &facts, err);
+  if (rc != KV_OK) return rc;
+  bool new_file = fd < 0;
+  if (new_file) {
+    rc = tree_edit_begin(&s->tree) == KV_OK ? create(s, writer, err)
+                                            : kv_error_set(err, KV_ENOMEM, "out of memory");
+    if (rc != KV_OK && s->tree.edit.open) tree_edit_rollback(&s->tree);
+  } else {
+    log_writer old = {.fd = fd, .path = s->path};
+    if (os.is_locked(fd, 0, 0) == 1) {
+      rc = kv_error_set(err, KV_EBUSY,
+                        "'%s' is open in a process that does not share it: the file '%s' was "
+                        "removed, or the log has two names; readonly=1 reads what it holds now",
+                        s->path, s->share.path);
+    }
+    if (rc == KV_OK) rc = log_writer_share(&old, err);
+    if (rc == KV_OK) rc = replay_into_tree(s, fd, UINT64_MAX, err);
+    if (rc == KV_OK) {
+      *writer = old;
+      rc = s->recovered.original
+               ? sync_as_it_is(s, fd, err)
+               : recover_finish(fd, s->path, &s->recovered, writer, &s->notice, err);
+      if (rc != KV_OK) tree_edit_rollback(&s->tree);
+    }
+    if (rc != KV_OK) os_close_locked(fd);
+  }
+  if (rc != KV_OK) writer->fd = -1;
+  return rc;
+}
+
+/* --- later ones ------------------------------------------------------------------------------------- */
+
+/* Whether an open file is the log that the page speaks of. */
+static bool is_log_of(int fd, const store *s, const share_file *file) {
+  recovery found;
+  int rc = recover_header(fd, s->path, &found, NULL);
+  if (file->id[0] == '\0') return rc == KV_EFOREIGN;
+  return rc == KV_OK && strcmp(found.header.id, file->id) == 0;
+}
+
+/* The log is not the page's: whoever was replacing it has died, or is at it. */
+static int help_switch(store *s, kv_error *err) {
+  bool inherited;
+  share_page *page = s->share.page;
+  if (!share_lock_take(&s->share, &page->turn, os.now_ns() + FIND_PAUSE_NS, &inherited))
+    return KV_OK;
+  int rc = KV_OK;
+  if (inherited) atomic_store(&page->unrepaired, 1);
+  if (atomic_load(&page->unrepaired)) rc = store_find_file(s, err);
+  share_lock_pass(&s->share, &page->turn);
+  return rc;
+}
+
+/* Open the log as the others have it. */
+static int open_with_others(store *s, log_writer *writer, share_file *file, kv_error *err) {
+  uint64_t end_ns = os.now_ns() + FIND_WAIT_NS;
+  struct stat facts;
+  for (;;) {
+    int fd = -1;
+    bool readable = share_read_file(s->share.page, file);
+    int rc = readable ? open_log(s, &fd, &facts, err) : KV_OK;
+    if (rc == KV_OK && fd >= 0 && is_log_of(fd, s, file)) {
+      *writer = (log_writer){.fd = fd, .path = s->path};
+      rc = log_writer_share(writer, err);
+      if (rc == KV_OK) {
+        rc = replay_into_tree(s, fd, atomic_load(&s->share.page->published_seq), err);
+      }
+      writer->header = s->recovered.header;
+      if (rc == KV_OK) return KV_OK;
+    }
+    if (fd >= 0) os_close_locked(fd);
+    writer->fd = -1;
+    if (rc != KV_OK) return rc;
+    if (os.now_ns() >= end_ns) {
+      return kv_error_set(err, KV_EBUSY, "'%s' is not the log that other processes have open",
+                          s->path);
+    }
+    rc = help_switch(s, err);
+    if (rc != KV_OK) return rc;
+  }
+}
+
+/* --- both ------------------------------------------------------------------------------------------- */
+
+/* The share is joined and locked, the log open and replayed, the tree's edit open. */
+static int enter(store *s, const log_writer *writer, bool alone, const share_file *file,
+                 kv_error *err) {
+  share_file now = *file;
+  int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0) return open_error(s, errno, err);
+  if (alone) {
+    fill_page(s, writer);
+    (void)share_read_file(s->share.page, &now);
+  }
+  commit_queue_attach(&s->queue, writer, now.generation);
+  begin_following(s, fd, &now, NULL);
+  return KV_OK;
+}
+
+int store_join(store *s, bool create_it, kv_error *err) {
+  struct stat facts;
+  int fd;
+  int rc = open_log(s, &fd, &facts, err);
+  if (rc != KV_OK) return rc;
+  mode_t mode = fd >= 0 ? facts.st_mode & 0777 : s->file_mode;
+  if (fd >= 0) {
+    os.close(fd);
+  } else if (!create_it) {
+    return check_creatable(s, err);
+  }
+  bool alone;
+  rc = share_join(&s->share, s->path, mode, &alone, err);
+  if (rc != KV_OK) return rc;
+  log_writer writer = {.fd = -1};
+  share_file file = {.generation = 0};
+  rc = alone ? open_alone(s, &writer, err) : KV_OK;
+  if (rc == KV_OK && !alone) {
+    share_joined(&s->share);
+    rc = open_with_others(s, &writer, &file, err);
+  }
+  if (rc == KV_OK) {
+    rc = enter(s, &writer, alone, &file, err);
+    if (rc != KV_OK) tree_edit_rollback(&s->tree);
+  }
+  if (rc != KV_OK) {
+    if (writer.fd >= 0) os_close_locked(writer.fd);
+    share_leave(&s->share);
+    return rc;
+  }
+  if (alone) share_joined(&s->share);
+  atomic_store_explicit(&s->page, s->share.page, memory_order_release);
+  return KV_OK;
+}
+
+int store_look(store *s, kv_error *err) {
+  struct stat facts;
+  int fd;
+  bool shared = share_look(&s->share, s->path);
+  int rc = open_log(s, &fd, &facts, err);
+  if (rc == KV_OK && fd < 0) rc = open_error(s, ENOENT, err);
+  if (rc != KV_OK) return rc;
+  uint64_t last = shared ? atomic_load(&s->share.page->published_seq) : UINT64_MAX;
+  rc = replay_into_tree(s, fd, last, err);
+  if (rc == KV_OK && !shared) {
+    rc = sync_as_it_is(s, fd, err);
+    if (rc != KV_OK) tree_edit_rollback(&s->tree);
+  }
+  if (rc != KV_OK) {
+    os.close(fd);
+    return rc;
+  }
+  begin_following(s, fd, NULL, &facts);
+  if (shared) atomic_store_explicit(&s->page, s->share.page, memory_order_release);
+  return KV_OK;
+}
+
+int store_leave(store *s, kv_error *err) {
+  bool last = false;
+  atomic_store(&s->checkpointer.stop, true);
+  if (s->checkpointer.started) pthread_join(s->checkpointer.id, NULL);
+  if (s->share.member != 0) share_begin_leaving(&s->share, &last);
+  int rc = commit_queue_close(&s->queue, last, err);
+  if (s->follow.fd >= 0) os.close(s->follow.fd);
+  if (s->share.path != NULL) share_leave(&s->share);
+  return rc;
+}

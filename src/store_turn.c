@@ -1,0 +1,150 @@
+/*
+** store_turn.c - the writer's turn: among the handles of a process, and among the processes.
+**
+** A handle first gets the turn among its own process's handles, then, unless the process has it
+** still, among the processes. It is passed on the same way backwards: to another handle that waits,
+** or, if none does or others have waited for TURN_KEEP, to the other processes; only then does what
+** was handed over have to be written (commit.h). So commits of many threads are written together.
+*/
+#include "store.h"
+
+#include "os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <time.h>
+
+#define TURN_KEEP_NS 1000000u
+
+static int busy(const store *s, kv_error *err) {
+  return kv_error_set(err, KV_EBUSY, "another writer has the turn in '%s'", store_name(s));
+}
+
+/* --- among the handles ---------------------------------------------------------------------------- */
+
+static int take_from_handles(store *s, const void *owner, uint64_t deadline_ns) {
+  int rc = KV_OK;
+  pthread_mutex_lock(&s->turn.lock);
+  assert(s->turn.owner != owner);
+  if (s->turn.owner != NULL && deadline_ns > 0) {
+    struct timespec end = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
+                           .tv_nsec = (long)(deadline_ns % 1000000000u)};
+    s->turn.waiting++;
+    while (s->turn.owner != NULL && rc != ETIMEDOUT) {
+      rc = pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
+    }
+    s->turn.waiting--;
+  }
+  /* Whoever waited takes it if it is free, late or not: the process may have kept it for him. */
+  if (s->turn.owner == NULL) {
+    s->turn.owner = owner;
+    rc = KV_OK;
+  } else {
+    rc = KV_EBUSY;
+  }
+  pthread_mutex_unlock(&s->turn.lock);
+  return rc;
+}
+
+/* Whether another handle shall have it next, and not another process. */
+static bool is_kept(store *s) {
+  if (s->turn.waiting == 0) return false;
+  return !share_lock_is_wanted(&s->share.page->turn) ||
+         os.now_ns() - s->turn.began_ns < TURN_KEEP_NS;
+}
+
+/* --- among the processes -------------------------------------------------------------------------- */
+
+/* An original log becomes a headed one, and the others are told. */
+static int convert(store *s, kv_error *err) {
+  log_writer writer = {.fd = -1};
+  recovery found = s->follow.at;
+  int rc = recover_convert(s->follow.fd, s->path, &found, &writer, err);
+  if (writer.fd < 0) return rc;
+  share_file file = {.snapshot_seq = found.seq, .snapshot_end = writer.end};
+  memcpy(file.id, writer.header.id, sizeof writer.header.id);
+  commit_switch(&s->queue, &writer, &file);
+  if (rc != KV_OK) commit_break(&s->queue, rc, err != NULL ? err->text : "out of order");
+  return rc;
+}
+
+/* The process has the turn: make sense of where the log is. */
+static int prepare(store *s, kv_error *err) {
+  share_page *page = s->share.page;
+  kv_error why;
+  int rc = KV_OK;
+  pthread_mutex_lock(&s->follow.lock);
+  if (commit_failure(&s->queue, &why) != KV_OK) {
+    rc = kv_error_set(err, KV_EREADONLY, "%s", why.text);
+  }
+  if (rc == KV_OK && atomic_load(&page->unrepaired)) rc = store_repair(s, err);
+  if (rc == KV_OK) rc = store_follow_written(s, err);
+  if (rc == KV_OK) rc = commit_resume(&s->queue, err);
+  if (rc == KV_OK) {
+    s->follow.appending = true;
+    if (s->follow.at.original) rc = convert(s, err);
+    if (rc == KV_OK && s->follow.at.original) rc = store_follow_written(s, err);
+  }
+  pthread_mutex_unlock(&s->follow.lock);
+  return rc;
+}
+
+static void pass_to_processes(store *s) {
+  pthread_mutex_lock(&s->follow.lock);
+  if (s->follow.appending) {
+    commit_suspend(&s->queue);
+    s->follow.appending = false;
+    s->follow.at.seq = s->queue.handed_seq;
+    s->follow.at.end = atomic_load(&s->share.page->end);
+  }
+  pthread_mutex_unlock(&s->follow.lock);
+  share_lock_pass(&s->share, &s->share.page->turn);
+}
+
+static int take_from_processes(store *s, uint64_t deadline_ns, kv_error *err) {
+  if (s->follow.appending) return KV_OK; /* it was kept */
+  int rc = KV_OK;
+  if (s->share.page == NULL) {
+    pthread_mutex_lock(&s->follow.lock);
+    if (s->share.page == NULL) rc = store_join(s, true, err);
+    pthread_mutex_unlock(&s->follow.lock);
+    if (rc != KV_OK) return rc;
+  }
+  bool inherited;
+  if (!share_lock_take(&s->share, &s->share.page->turn, deadline_ns, &inherited)) {
+    return busy(s, err);
+  }
+  if (inherited) atomic_store(&s->share.page->unrepaired, 1);
+  rc = prepare(s, err);
+  if (rc == KV_OK) {
+    s->turn.began_ns = os.now_ns();
+  } else {
+    pass_to_processes(s);
+  }
+  return rc;
+}
+
+/* --- both ------------------------------------------------------------------------------------------ */
+
+int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
+  uint64_t deadline_ns = timeout_ms > 0 ? os.now_ns() + (uint64_t)timeout_ms * 1000000u : 0;
+  if (take_from_handles(s, owner, deadline_ns) != KV_OK) return busy(s, err);
+  int rc = s->path != NULL ? take_from_processes(s, deadline_ns, err) : KV_OK;
+  if (rc != KV_OK) store_turn_pass(s, owner);
+  return rc;
+}
+
+void store_turn_pass(store *s, const void *owner) {
+  pthread_mutex_lock(&s->turn.lock);
+  assert(s->turn.owner == owner);
+  (void)owner;
+  if (s->path != NULL && s->follow.appending && !is_kept(s)) {
+    /* Nobody of this process can take it as long as it has an owner. */
+    pthread_mutex_unlock(&s->turn.lock);
+    pass_to_processes(s);
+    pthread_mutex_lock(&s->turn.lock);
+  }
+  s->turn.owner = NULL;
+  if (s->turn.waiting > 0) pthread_cond_signal(&s->turn.free);
+  pthread_mutex_unlock(&s->turn.lock);
+}
