@@ -376,7 +376,7 @@ static int open_old(copying *c, int *fd, struct stat *facts) {
 int repair_write(const repair *r, const char *new_path, repair_progress *progress, void *context,
                  kv_error *err) {
   copying c = {.plan = r, .seq = r->summary.base_seq, .err = err};
-  struct stat facts, there;
+  struct stat facts = {0}, there;
   int fd = -1;
   if (os.stat(new_path, &there) == 0) {
     return kv_error_set(err, KV_EBUSY, "'%s' exists, and is not overwritten", new_path);
