@@ -78,7 +78,8 @@ typedef struct commit_queue {
   pthread_mutex_t lock;
   pthread_condattr_t clock; /* condition variables wait by the monotonic clock */
   tree *tree;
-  share *share; /* share->page NULL: volatile, or there is no log yet */
+  share *share;
+  share_page *page; /* NULL: volatile, read-only, or there is no log yet */
   log_writer log;
   uint64_t generation;         /* of the file that log has open */
   bool appending;              /* this process has the turn */
@@ -104,7 +105,8 @@ typedef struct commit_queue {
   commit_stats stats;
 } commit_queue;
 
-/* Start a queue on an empty tree. Cannot fail but for KV_ENOMEM. */
+/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. Cannot
+** fail but for KV_ENOMEM. */
 int commit_queue_init(commit_queue *q, tree *t, share *s);
 
 /* Give the queue the log; the share has been joined, and the file is of that generation. */

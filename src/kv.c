@@ -436,6 +436,9 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   if (tree_pin_published(&s->tree, &pin) != KV_OK)
     return kv_error_set(err, KV_ENOMEM, "out of memory");
   const share_page *page = atomic_load(&s->page);
+  pthread_mutex_lock(&s->follow.lock);
+  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->follow.at.end;
+  pthread_mutex_unlock(&s->follow.lock);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
   out->live_bytes = pin.bytes;
@@ -449,7 +452,6 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->torn_bytes = s->recovered.torn_size;
   commit_queue *q = &s->queue;
   pthread_mutex_lock(&q->lock);
-  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->recovered.end;
   out->commits = q->stats.commits;
   out->flushes = q->stats.flushes;
   out->written_bytes = q->stats.bytes;
