@@ -26,10 +26,11 @@ typedef struct checkpoint {
   buf lines;
   uint32_t crc; /* of the snapshot's lines that were written */
   uint64_t unsynced;
-  tree_pin pin;      /* the snapshot */
-  int fd;            /* of the log */
-  log_reader reader; /* on it */
-  uint64_t copied;   /* everything before this byte of the log is in the draft */
+  tree_pin pin;        /* the snapshot */
+  int fd;              /* of the log */
+  log_reader reader;   /* on it */
+  uint64_t generation; /* which file that is */
+  uint64_t copied;     /* everything before this byte of the log is in the draft */
   share_file file;
   bool has_turn;
 } checkpoint;
@@ -60,6 +61,13 @@ static void pass_turn(checkpoint *c) {
   c->has_turn = false;
 }
 
+/* Until the draft is locked another process can begin a checkpoint and end it: then the log is a new
+** file, and this draft, made of the old one, lacks what was appended since. */
+static int check_overtaken(checkpoint *c) {
+  if (atomic_load(&c->store->share.page->generation) == c->generation) return KV_OK;
+  return kv_error_set(c->err, KV_EBUSY, "'%s' was just checkpointed by another", c->store->path);
+}
+
 /* Pin the newest version, and open the log at its end. */
 static int pin_newest(checkpoint *c) {
   store *s = c->store;
@@ -74,6 +82,7 @@ static int pin_newest(checkpoint *c) {
   if (rc == KV_OK) {
     log_reader_init(&c->reader, c->fd, 0);
     memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
+    c->generation = atomic_load(&s->share.page->generation);
   }
   pass_turn(c);
   return rc;
@@ -196,7 +205,8 @@ static int change_over(checkpoint *c) {
   store *s = c->store;
   share_page *page = s->share.page;
   uint64_t end;
-  int rc = commit_end(&s->queue, &end, c->err);
+  int rc = check_overtaken(c);
+  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
@@ -225,7 +235,8 @@ static int run(checkpoint *c) {
     kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
   }
   if (rc != KV_OK) return rc;
-  rc = write_snapshot(c);
+  rc = check_overtaken(c);
+  if (rc == KV_OK) rc = write_snapshot(c);
   tree_unpin(&c->store->tree, &c->pin);
   if (rc == KV_OK) rc = catch_up(c);
   if (rc == KV_OK) rc = take_turn(c);
