@@ -181,10 +181,13 @@ static void write_out(commit_queue *q) {
   atomic_store(&page->written_seq, q->handed_seq);
 }
 
-/* Open the file that the page says is the log, instead of the one we have. */
+/* Open the file that the page says is the log, instead of the one we have. KV_EBUSY: the file of
+** that name is another one. */
 static int reopen(commit_queue *q, kv_error *err) {
   share_file file;
-  while (!share_read_file(page_of(q), &file)) continue;
+  if (!share_read_file(page_of(q), &file)) {
+    return kv_error_set(err, KV_EBUSY, "'%s' is just being replaced", q->log.path);
+  }
   if (file.generation == q->generation) return KV_OK;
   log_writer log = {.fd = -1, .path = q->log.path};
   int rc = log_writer_open(&log, file.id, err);
@@ -193,11 +196,26 @@ static int reopen(commit_queue *q, kv_error *err) {
   return rc;
 }
 
+/* The log's file is not the one that the page speaks of: who replaces it has not told yet, or has
+** died over that. It has all that is written, and on stable storage, but perhaps for its name. */
+static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, kv_error *err) {
+  share_page *page = page_of(q);
+  if (os_sync_folder(q->log.path) != 0) return log_error(err, "fsync of the folder", q->log.path);
+  if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
+  share_raise(&page->durable_seq, covered);
+  share_raise(&page->published_seq, covered);
+  return KV_OK;
+}
+
 /* Flush what every process has written, having the right to; the lock is given back meanwhile. */
 static int flush_as_owner(commit_queue *q, kv_error *err) {
   share_page *page = page_of(q);
   uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
-  if (atomic_load(&page->generation) != q->generation) return reopen(q, err);
+  uint64_t generation = atomic_load(&page->generation);
+  if (generation != q->generation) {
+    int rc = reopen(q, err);
+    return rc == KV_EBUSY ? flush_untold(q, generation, covered, err) : rc;
+  }
   log_writer log = q->log;
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
