@@ -392,10 +392,11 @@ void commit_switch(commit_queue *q, const log_writer *log, const share_file *fil
   pthread_mutex_lock(&q->lock);
   assert(q->appending && q->filling.size == 0);
   share_page *page = page_of(q);
-  atomic_store(&page->size, log->size);
-  atomic_store(&page->end, log->end);
   share_raise(&page->durable_seq, q->handed_seq);
   share_raise(&page->published_seq, q->handed_seq);
+  share_begin_file(page);
+  atomic_store(&page->size, log->size);
+  atomic_store(&page->end, log->end);
   share_write_file(page, file);
   set_log(q, log, atomic_load(&page->generation));
   show(q);

@@ -342,9 +342,13 @@ bool share_read_file(const share_page *page, share_file *out) {
   return atomic_load(&page->generation) == out->generation;
 }
 
+void share_begin_file(share_page *page) {
+  atomic_store(&page->generation, atomic_load(&page->generation) | 1);
+}
+
 void share_write_file(share_page *page, const share_file *file) {
-  uint64_t changing = atomic_load(&page->generation) | 1;
-  atomic_store(&page->generation, changing);
+  share_begin_file(page);
+  uint64_t changing = atomic_load(&page->generation);
   for (size_t i = 0; i < SHARE_ID_SIZE; i++) atomic_store(&page->id[i], file->id[i]);
   atomic_store(&page->snapshot_seq, file->snapshot_seq);
   atomic_store(&page->snapshot_end, file->snapshot_end);

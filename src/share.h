@@ -139,7 +139,9 @@ typedef struct share_file {
 /* Read it; false while it is being changed. */
 bool share_read_file(const share_page *page, share_file *out);
 
-/* Change it, by the owner of the turn; the generation becomes the next one. */
+/* Change it, by the owner of the turn; the generation becomes the next one. What else is of the new
+** file, `end` and `size`, is changed between the two, so that nobody takes it for the old one's. */
+void share_begin_file(share_page *page);
 void share_write_file(share_page *page, const share_file *file);
 
 #endif

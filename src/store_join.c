@@ -90,6 +90,7 @@ static void fill_page(store *s, const log_writer *writer) {
                                      : base_seq > 0  ? base_seq + 1
                                                      : 0};
   if (!found->original) memcpy(file.id, writer->header.id, sizeof writer->header.id);
+  share_begin_file(page);
   atomic_store(&page->end, writer->end);
   atomic_store(&page->size, writer->size);
   atomic_store(&page->written_seq, found->seq);
