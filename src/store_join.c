@@ -112,7 +112,7 @@ static int create(store *s, log_writer *writer, kv_error *err) {
 }
 
 /* Nobody else has the log open: recover it, or create it where there is none. */
-static int open_alone(store *s, log_writer *writer, kv_error *err) {
+static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err) {
   struct stat facts;
   int fd;
   int rc = open_log(s, &fd, &facts, err);
@@ -141,6 +141,12 @@ static int open_alone(store *s, log_writer *writer, kv_error *err) {
     }
     if (rc != KV_OK) os_close_locked(fd);
   }
+  if (rc == KV_OK) *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (rc == KV_OK && *reading < 0) {
+    rc = open_error(s, errno, err);
+    tree_edit_rollback(&s->tree);
+    os_close_locked(writer->fd);
+  }
   if (rc != KV_OK) writer->fd = -1;
   return rc;
 }
@@ -168,15 +174,32 @@ static int help_switch(store *s, kv_error *err) {
   return rc;
 }
 
-/* Open the log as the others have it. */
-static int open_with_others(store *s, log_writer *writer, share_file *file, kv_error *err) {
+/* Open the file that fd has open once more, for reading; *reading is -1 if its name is another's. */
+static int open_again(const store *s, int fd, int *reading, kv_error *err) {
+  struct stat facts, named;
+  *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
+  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
+      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
+    return KV_OK;
+  }
+  os.close(*reading);
+  *reading = -1;
+  return KV_OK;
+}
+
+/* Open the log as the others have it, and once more for reading. */
+static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
+                            kv_error *err) {
   uint64_t end_ns = os.now_ns() + FIND_WAIT_NS;
   struct stat facts;
   for (;;) {
     int fd = -1;
     bool readable = share_read_file(s->share.page, file);
     int rc = readable ? open_log(s, &fd, &facts, err) : KV_OK;
-    if (rc == KV_OK && fd >= 0 && is_log_of(fd, s, file)) {
+    bool is_it = rc == KV_OK && fd >= 0 && is_log_of(fd, s, file);
+    if (is_it) rc = open_again(s, fd, reading, err);
+    if (is_it && rc == KV_OK && *reading >= 0) {
       *writer = (log_writer){.fd = fd, .path = s->path};
       rc = log_writer_share(writer, err);
       if (rc == KV_OK) {
@@ -186,7 +209,8 @@ static int open_with_others(store *s, log_writer *writer, share_file *file, kv_e
       if (rc == KV_OK) return KV_OK;
     }
     if (fd >= 0) os_close_locked(fd);
-    writer->fd = -1;
+    if (*reading >= 0) os.close(*reading);
+    writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
     if (os.now_ns() >= end_ns) {
       return kv_error_set(err, KV_EBUSY, "'%s' is not the log that other processes have open",
@@ -199,19 +223,17 @@ static int open_with_others(store *s, log_writer *writer, share_file *file, kv_e
 
 /* --- both ------------------------------------------------------------------------------------------- */
 
-/* The share is joined and locked, the log open and replayed, the tree's edit open. */
-static int enter(store *s, const log_writer *writer, bool alone, const share_file *file,
-                 kv_error *err) {
+/* The share is joined, and locked if nobody else is there; the log is open, twice, and replayed, the
+** tree's edit open. */
+static void enter(store *s, const log_writer *writer, int reading, bool alone,
+                  const share_file *file) {
   share_file now = *file;
-  int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
-  if (fd < 0) return open_error(s, errno, err);
   if (alone) {
     fill_page(s, writer);
     (void)share_read_file(s->share.page, &now);
   }
   commit_queue_attach(&s->queue, writer, now.generation);
-  begin_following(s, fd, &now, NULL);
-  return KV_OK;
+  begin_following(s, reading, &now, NULL);
 }
 
 int store_join(store *s, bool create_it, kv_error *err) {
@@ -230,20 +252,18 @@ int store_join(store *s, bool create_it, kv_error *err) {
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   share_file file = {.generation = 0};
-  rc = alone ? open_alone(s, &writer, err) : KV_OK;
-  if (rc == KV_OK && !alone) {
+  int reading = -1;
+  if (alone) {
+    rc = open_alone(s, &writer, &reading, err);
+  } else {
     share_joined(&s->share);
-    rc = open_with_others(s, &writer, &file, err);
-  }
-  if (rc == KV_OK) {
-    rc = enter(s, &writer, alone, &file, err);
-    if (rc != KV_OK) tree_edit_rollback(&s->tree);
+    rc = open_with_others(s, &writer, &reading, &file, err);
   }
   if (rc != KV_OK) {
-    if (writer.fd >= 0) os_close_locked(writer.fd);
     share_leave(&s->share);
     return rc;
   }
+  enter(s, &writer, reading, alone, &file);
   if (alone) share_joined(&s->share);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   return KV_OK;
