@@ -179,17 +179,21 @@ int store_follow_written(store *s, kv_error *err) {
   return rc;
 }
 
-/* The page's file is not the one that has the log's name: its replacement was not told. */
+/* The page's file is not the one that has the log's name: its replacement was not told. It has all
+** that was written, on stable storage. */
 int store_find_file(store *s, kv_error *err) {
+  share_page *page = s->share.page;
   share_file file;
   recovery place;
+  struct stat facts;
   int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
   int rc = recover_header(fd, s->path, &place, NULL);
+  if (os.fstat(fd, &facts) != 0) rc = KV_EIO;
   os.close(fd);
-  bool readable = share_read_file(s->share.page, &file);
+  bool readable = share_read_file(page, &file);
   if (rc == KV_EFOREIGN && readable && file.id[0] == '\0') return KV_OK; /* not converted yet */
   if (rc != KV_OK) {
     return kv_error_set(err, rc, "'%s' cannot be read after a process has died", s->path);
@@ -199,7 +203,12 @@ int store_find_file(store *s, kv_error *err) {
   uint64_t base_seq = place.header.base_seq;
   file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0};
   memcpy(file.id, place.header.id, sizeof place.header.id);
-  share_write_file(s->share.page, &file);
+  share_raise(&page->durable_seq, atomic_load(&page->written_seq));
+  share_raise(&page->published_seq, atomic_load(&page->written_seq));
+  share_begin_file(page);
+  atomic_store(&page->size, (uint64_t)facts.st_size);
+  atomic_store(&page->end, (uint64_t)facts.st_size);
+  share_write_file(page, &file);
   return KV_OK;
 }
 
@@ -207,8 +216,7 @@ int store_repair(store *s, kv_error *err) {
   share_page *page = s->share.page;
   struct stat facts;
   int rc = store_find_file(s, err);
-  if (rc == KV_OK) rc = follow_file(s, err);
-  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->written_seq), err);
+  if (rc == KV_OK) rc = store_follow_written(s, err);
   if (rc == KV_OK) rc = read_on(s, UINT64_MAX, UINT64_MAX, err);
   if (rc == KV_OK && os.fstat(s->follow.fd, &facts) != 0) rc = log_error(err, "fstat", s->path);
   if (rc != KV_OK) return rc;
