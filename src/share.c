@@ -63,6 +63,15 @@ static int lock_join(share *s, kv_error *err) {
   return KV_OK;
 }
 
+/* Remove the file if it has not been filled by anybody. */
+static void remove_if_ours(const share *s) {
+  struct stat facts;
+  if (os.fstat(s->fd, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size == 0 &&
+      has_name(s->fd, s->path)) {
+    os.unlink(s->path);
+  }
+}
+
 /* Open the file and lock it for joining; it may be removed by who leaves until it is locked. */
 static int open_and_lock(share *s, mode_t mode, kv_error *err) {
   for (;;) {
@@ -70,6 +79,7 @@ static int open_and_lock(share *s, mode_t mode, kv_error *err) {
     if (s->fd < 0) return fail(err, "opening", s->path);
     const char *network = os.network_name(s->fd);
     if (network != NULL) {
+      remove_if_ours(s);
       return kv_error_set(err, KV_ECANTOPEN,
                           "'%s' is on a network file system (%s), where processes cannot share "
                           "memory; readonly=1 reads what it holds",
@@ -139,7 +149,10 @@ static bool is_page(const share_page *page) {
 static void reset_page(share_page *page) {
   bool was_page = is_page(page);
   atomic_store(&page->ready, 0);
-  if (!was_page) atomic_store(&page->generation, os.now_ns() << 1);
+  if (!was_page) { /* whoever looks at it meanwhile finds nothing in it */
+    atomic_store(&page->published_seq, SHARE_CLOSED);
+    atomic_store(&page->generation, os.now_ns() << 1);
+  }
   memcpy(page->magic, magic, sizeof magic);
   page->turn = page->flush = (share_lock){0};
   atomic_store(&page->broken, 0);
@@ -152,6 +165,7 @@ int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_erro
   *s = (share){.fd = -1, .path = page_path(log_path)};
   if (s->path == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", log_path);
   int rc = open_and_lock(s, mode, err);
+  bool locked = rc == KV_OK;
   int others = 0;
   if (rc == KV_OK) {
     others = os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX);
@@ -167,8 +181,7 @@ int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_erro
   if (rc == KV_OK && !others) reset_page(s->page);
   if (rc == KV_OK) rc = take_place(s, err);
   if (rc != KV_OK) {
-    if (s->page == NULL && others == 0 && s->fd >= 0)
-      os.unlink(s->path); /* nobody has any use for it */
+    if (locked && others == 0 && s->page == NULL) remove_if_ours(s); /* nobody has any use for it */
     give_up(s);
     return rc;
   }
@@ -194,7 +207,7 @@ void share_leave(share *s) {
   if (last) {
     atomic_store(&s->page->published_seq, SHARE_CLOSED);
     atomic_store(&s->page->ready, 0);
-    os.unlink(s->path);
+    if (has_name(s->fd, s->path)) os.unlink(s->path); /* else it was removed by hand */
   }
   give_up(s);
 }
