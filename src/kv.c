@@ -212,6 +212,7 @@ void kv_rollback(kv *db) {
 int kv_flush(kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
+  if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
   return commit_flush(&db->txn.store->queue, err);
 }
 

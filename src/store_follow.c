@@ -118,7 +118,7 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
     rc = find_place(s, fd, file, &place, err);
   } else if (same) {
     uint64_t published = atomic_load(&s->share.page->published_seq);
-    rc = read_anew(s, fd, published, &place, err);
+    rc = read_anew(s, fd, recover_last_seq(&place.header, published), &place, err);
   }
   if (rc == KV_OK && same) {
     use_file(s, fd, file->generation, &place);
@@ -268,7 +268,8 @@ static int follow_unjoined(store *s, kv_error *err) {
   if (!s->readonly) return store_join(s, false, err);
   if (!share_look(&s->share, s->path)) return follow_alone(s, err);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
-  return follow_to(s, atomic_load(&s->share.page->published_seq), err);
+  uint64_t published = atomic_load(&s->share.page->published_seq);
+  return published != SHARE_CLOSED ? follow_to(s, published, err) : follow_alone(s, err);
 }
 
 int store_follow(store *s, kv_error *err) {

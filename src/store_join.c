@@ -277,6 +277,10 @@ int store_look(store *s, kv_error *err) {
   if (rc == KV_OK && fd < 0) rc = open_error(s, ENOENT, err);
   if (rc != KV_OK) return rc;
   uint64_t last = shared ? atomic_load(&s->share.page->published_seq) : UINT64_MAX;
+  recovery head;
+  /* A checkpoint that is just changing over may be ahead of what is visible. */
+  if (recover_header(fd, s->path, &head, NULL) == KV_OK)
+    last = recover_last_seq(&head.header, last);
   rc = replay_into_tree(s, fd, last, err);
   if (rc == KV_OK && !shared) {
     rc = sync_as_it_is(s, fd, err);
@@ -289,6 +293,15 @@ int store_look(store *s, kv_error *err) {
   begin_following(s, fd, NULL, &facts);
   if (shared) atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   return KV_OK;
+}
+
+int store_sync_read(store *s, kv_error *err) {
+  int rc = store_refresh(s, err);
+  if (rc != KV_OK) return rc;
+  pthread_mutex_lock(&s->follow.lock);
+  rc = sync_as_it_is(s, s->follow.fd, err);
+  pthread_mutex_unlock(&s->follow.lock);
+  return rc;
 }
 
 int store_leave(store *s, kv_error *err) {
