@@ -241,10 +241,17 @@ static bool looks_same(const struct stat *a, const struct stat *b) {
          a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+/* The clock of modification times ticks every few milliseconds: within one that is not over yet the
+** file can change again, in room that it has, and look the same. */
+static bool is_settled(const struct stat *facts) {
+  return facts->st_mtim.tv_sec >= 0 && (uint64_t)facts->st_mtim.tv_sec + 2 <= os.time_s();
+}
+
 /* Whoever wrote is gone, so that everything in the file that verifies is committed. */
 static int follow_alone(store *s, kv_error *err) {
   struct stat facts;
-  if (os.stat(s->path, &facts) != 0 || looks_same(&facts, &s->follow.seen)) return KV_OK;
+  if (os.stat(s->path, &facts) != 0) return KV_OK;
+  if (looks_same(&facts, &s->follow.seen) && is_settled(&facts)) return KV_OK;
   bool same_file = facts.st_dev == s->follow.seen.st_dev && facts.st_ino == s->follow.seen.st_ino;
   int rc = KV_OK;
   if (same_file) {
