@@ -491,8 +491,11 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     } else if (should_lead(q, ticket)) {
       flush(q);
     } else {
-      wait_until(&ticket->wake, &q->lock,
-                 full ? ticket_deadline_ns(ticket) : ticket->handed_ns + RELUCTANCE_NS);
+      /* Nobody wakes it when another process has flushed it. */
+      uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
+      if (full && ticket_deadline_ns(ticket) < until_ns) until_ns = ticket_deadline_ns(ticket);
+      if (!full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
+      wait_until(&ticket->wake, &q->lock, until_ns);
       show(q);
     }
   }
