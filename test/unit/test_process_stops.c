@@ -87,11 +87,6 @@ static int after_folder_fsync(int fd) {
   return rc;
 }
 
-static int before_file_fsync(int fd) {
-  if (armed && !is_folder(fd)) stop_here();
-  return real.fsync(fd);
-}
-
 /* Opening what has a certain end of its name. */
 static int before_open(const char *path, int flags, mode_t mode) {
   size_t size = strlen(path), end = name_to_stop_at != NULL ? strlen(name_to_stop_at) : 0;
@@ -310,6 +305,220 @@ static void play(const scene *s, bool kills) {
   if (unit_failed > failed) printf("  in scene '%s', %s\n", s->name, kills ? "killed" : "going on");
 }
 
+/* --- more than two processes ---------------------------------------------------------------------------- */
+
+/* Opens `path`, makes a commit, and waits for flag 2 before it goes on to `armed` calls. */
+static kv *open_and_wait(const char *path, int number) {
+  kv *db = help_open_full(path);
+  MUST(commit_number(db, "ready", number));
+  atomic_store(ready, 1);
+  await(ready, 2);
+  return db;
+}
+
+static void be_overtaken(void *context) {
+  os.open = before_open;
+  name_to_stop_at = "-kvstore-new";
+  kv *db = open_and_wait(context, 1);
+  armed = true;
+  int rc = kv_checkpoint(db, &help_err);
+  CHECK(rc == KV_OK || rc == KV_EBUSY);
+  MUST(kv_close(db, &help_err));
+}
+
+/* A checkpoint that has its snapshot and no draft yet stands still while another is made. */
+static void test_overtaken_checkpoint(void) {
+  make_log("overtaken");
+  atomic_store(ready, 0);
+  pid_t child = child_start(be_overtaken, (void *)(uintptr_t) "overtaken");
+  await(ready, 1);
+  kv *db = help_open_full("overtaken");
+  atomic_store(ready, 2);
+  CHECK(child_stopped(child));
+  for (int i = 0; i < 10; i++) MUST(commit_number(db, "since", i));
+  MUST(kv_checkpoint(db, &help_err));
+  MUST(commit_number(db, "since", 10));
+  CHECK_INT(child_go_on(child), 0);
+  MUST(commit_number(db, "later", 11));
+  CHECK_STR(help_get(db, "since"), "#10");
+  CHECK_INT(kv_check(db, &help_err), KV_OK);
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("overtaken");
+  CHECK_STR(help_get(db, "since"), "#10");
+  CHECK_STR(help_get(db, "later"), "#11");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("overtaken"), 0);
+}
+
+/* Wait until something is written, and told. */
+static void await_in_file(const char *path, const char *text) {
+  for (bool written = false; !written; usleep(1000)) {
+    size_t size;
+    char *bytes = bytes_of(path, &size);
+    bytes[size] = '\0';
+    written = strstr(bytes, text) != NULL;
+    free(bytes);
+  }
+  usleep(20000);
+}
+
+/* Has a commit that waits long for others to share its flush, so that it is not visible. */
+static void be_patient(void *context) {
+  kv *db = help_open(context, KV_SYNC_FULL, 100, 600000);
+  await(ready, 1);
+  MUST(commit_number(db, "invisible", 1));
+  MUST(kv_close(db, &help_err));
+}
+
+static void be_checkpointer(void *context) {
+  kv *db = help_open_full(context);
+  os.rename = after_rename;
+  atomic_store(ready, 1);
+  await(ready, 2);
+  armed = true;
+  MUST(kv_checkpoint(db, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
+/* A checkpoint's snapshot is ahead of what is visible, and its file is there but not told of. */
+static void test_opening_while_untold(bool kills) {
+  const char *path = kills ? "ahead-killed" : "ahead";
+  make_log(path);
+  atomic_store(ready, 0);
+  pid_t patient = child_start(be_patient, (void *)(uintptr_t)path);
+  pid_t checkpointer = child_start(be_checkpointer, (void *)(uintptr_t)path);
+  await(ready, 1);
+  kv *writer = help_open_full(path);
+  await_in_file(path, "invisible");
+  atomic_store(ready, 2);
+  CHECK(child_stopped(checkpointer));
+  CHECK_STR(help_get(writer, "invisible"), "-");
+  kv *looker = open_readonly(path);
+  CHECK_STR(help_get(looker, "a"), "1");
+  CHECK_STR(help_get(looker, "often"), "#19");
+  if (kills) {
+    child_kill(checkpointer);
+  } else {
+    CHECK_INT(child_go_on(checkpointer), 0);
+    CHECK_STR(help_get(writer, "invisible"), "#1"); /* the checkpoint has brought it to the disk */
+  }
+  MUST(commit_number(writer, "b", 2));
+  CHECK_STR(help_get(writer, "invisible"), "#1");
+  CHECK_STR(help_get(looker, "invisible"), "#1");
+  CHECK_STR(help_get(looker, "b"), "#2");
+  CHECK_INT(child_end(patient), 0);
+  MUST(kv_close(looker, &help_err));
+  MUST(kv_close(writer, &help_err));
+  kv *db = help_open_full(path);
+  CHECK_STR(help_get(db, "invisible"), "#1");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over(path), 0);
+}
+
+static void be_flushing(void *context) {
+  kv *db = open_and_wait(context, 1);
+  os.fdatasync = before_fdatasync;
+  armed = true;
+  MUST(commit_number(db, "m", 1));
+  MUST(kv_close(db, &help_err));
+}
+
+/* Has the turn, has written, and waits for the flush that another is in. */
+static void be_waiting(void *context) {
+  kv *db = help_open_full(context);
+  atomic_store(ready, 3);
+  await(ready, 4);
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  MUST(help_put_number(db, "w", 1));
+  MUST(kv_commit(db, KV_UNDOABLE | KV_KEEP_TURN, &help_err));
+  pause();
+}
+
+/* Who repairs after a death takes what was written for several versions: the flush that is under way
+** makes only the first of them visible. */
+static void test_repair_during_flush(void) {
+  make_log("repair");
+  atomic_store(ready, 0);
+  pid_t flushing = child_start(be_flushing, (void *)(uintptr_t) "repair");
+  await(ready, 1);
+  atomic_store(ready, 2);
+  CHECK(child_stopped(flushing));
+  pid_t waiting = child_start(be_waiting, (void *)(uintptr_t) "repair");
+  await(ready, 3);
+  kv *db = help_open_full("repair");
+  atomic_store(ready, 4);
+  await_in_file("repair", "WRITE\tw\t1");
+  child_kill(waiting);
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  kv_rollback(db);
+  CHECK_STR(help_get(db, "m"), "-");
+  CHECK_INT(child_go_on(flushing), 0);
+  CHECK_STR(help_get(db, "m"), "#1"); /* it was committed, in the other process */
+  MUST(commit_number(db, "b", 2));
+  CHECK_STR(help_get(db, "w"), "#1");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("repair"), 0);
+}
+
+/* --- joining ------------------------------------------------------------------------------------------- */
+
+static void be_joiner(void *context) {
+  os.map = before_map;
+  armed = true;
+  kv *db = help_open_full(context);
+  MUST(commit_number(db, "joined", 1));
+  MUST(kv_close(db, &help_err));
+}
+
+/* A process stands still while it joins, which others have to wait for that want to join. */
+static void test_stopped_joiner(const char *path, bool kills, bool alone) {
+  make_log(path);
+  kv *db = alone ? NULL : help_open_full(path);
+  pid_t child = child_start(be_joiner, (void *)(uintptr_t)path);
+  CHECK(child_stopped(child));
+  kv *looker = open_readonly(path);
+  CHECK_STR(help_get(looker, "a"), "1");
+  if (db != NULL) MUST(commit_number(db, "meanwhile", 1));
+  if (db != NULL) CHECK_STR(help_get(looker, "meanwhile"), "#1");
+  if (kills) child_kill(child);
+  if (!kills) CHECK_INT(child_go_on(child), 0);
+  wanted = "a=1 child=-";
+  CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t)path)), 0);
+  if (db == NULL) db = help_open_full(path);
+  CHECK_STR(help_get(db, "joined"), kills ? "-" : "#1");
+  MUST(commit_number(db, "b", 2));
+  CHECK_STR(help_get(looker, "b"), "#2");
+  MUST(kv_close(looker, &help_err));
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over(path), 0);
+}
+
+static uint64_t fast_now_ns(void) {
+  return real.now_ns() * 200;
+}
+
+static void be_impatient(void *context) {
+  kv *db = NULL;
+  kv_options options = help_options(context, KV_SYNC_FULL, 1, 10);
+  os.now_ns = fast_now_ns;
+  CHECK_INT(kv_open(&options, &db, NULL, &help_err), KV_EBUSY);
+}
+
+/* Who waits in vain takes nothing away from those that are there. */
+static void test_joining_in_vain(void) {
+  make_log("in-vain");
+  kv *db = help_open_full("in-vain");
+  pid_t child = child_start(be_joiner, (void *)(uintptr_t) "in-vain");
+  CHECK(child_stopped(child));
+  CHECK_INT(child_end(child_start(be_impatient, (void *)(uintptr_t) "in-vain")), 0);
+  CHECK(exists("in-vain-shm"));
+  child_kill(child);
+  wanted = "a=1 child=-";
+  CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t) "in-vain")), 0);
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("in-vain"), 0);
+}
+
 int main(void) {
   alarm(WATCHDOG_S);
   real = os;
@@ -331,6 +540,14 @@ int main(void) {
     play(&scenes[i], false);
     play(&scenes[i], true);
   }
-  (void)before_file_fsync, (void)before_open, (void)before_map;
+  test_overtaken_checkpoint();
+  test_opening_while_untold(false);
+  test_opening_while_untold(true);
+  test_repair_during_flush();
+  test_stopped_joiner("joining", false, false);
+  test_stopped_joiner("joining-killed", true, false);
+  test_stopped_joiner("joining-alone", false, true);
+  test_stopped_joiner("joining-alone-killed", true, true);
+  test_joining_in_vain();
   return unit_done();
 }
