@@ -249,11 +249,13 @@ static bool is_settled(const struct stat *facts) {
 
 /* Whoever wrote is gone, so that everything in the file that verifies is committed. */
 static int follow_alone(store *s, kv_error *err) {
-  struct stat facts;
+  struct stat facts, ours;
   if (os.stat(s->path, &facts) != 0) return KV_OK;
-  if (looks_same(&facts, &s->follow.seen) && is_settled(&facts)) return KV_OK;
-  bool same_file = facts.st_dev == s->follow.seen.st_dev && facts.st_ino == s->follow.seen.st_ino;
-  int rc = KV_OK;
+  int rc = os.fstat(s->follow.fd, &ours) == 0 ? KV_OK : log_error(err, "fstat", s->path);
+  if (rc != KV_OK) return rc;
+  /* By the file that is open; what was seen long ago may have had the number that is this one's now. */
+  bool same_file = facts.st_dev == ours.st_dev && facts.st_ino == ours.st_ino;
+  if (same_file && looks_same(&facts, &s->follow.seen) && is_settled(&facts)) return KV_OK;
   if (same_file) {
     rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
   } else {
