@@ -194,6 +194,7 @@ static int catch_up(checkpoint *c) {
     uint64_t end = atomic_load(&page->end);
     if (end - c->copied <= REST_MAX && round > 0) break;
     rc = copy_until(c, end);
+    if (check_overtaken(c) != KV_OK) return KV_EBUSY; /* and `end` was the new file's */
     if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
   }
   return rc;
