@@ -26,10 +26,11 @@ typedef struct checkpoint {
   buf lines;
   uint32_t crc; /* of the snapshot's lines that were written */
   uint64_t unsynced;
-  tree_pin pin;      /* the snapshot */
-  int fd;            /* of the log */
-  log_reader reader; /* on it */
-  uint64_t copied;   /* everything before this byte of the log is in the draft */
+  tree_pin pin;        /* the snapshot */
+  int fd;              /* of the log */
+  log_reader reader;   /* on it */
+  uint64_t generation; /* which file that is */
+  uint64_t copied;     /* everything before this byte of the log is in the draft */
   share_file file;
   bool has_turn;
 } checkpoint;
@@ -60,6 +61,13 @@ static void pass_turn(checkpoint *c) {
   c->has_turn = false;
 }
 
+/* Until the draft is locked another process can begin a checkpoint and end it: then the log is a new
+** file, and this draft, made of the old one, lacks what was appended since. */
+static int check_overtaken(checkpoint *c) {
+  if (atomic_load(&c->store->share.page->generation) == c->generation) return KV_OK;
+  return kv_error_set(c->err, KV_EBUSY, "'%s' was just checkpointed by another", c->store->path);
+}
+
 /* Pin the newest version, and open the log at its end. */
 static int pin_newest(checkpoint *c) {
   store *s = c->store;
@@ -74,6 +82,7 @@ static int pin_newest(checkpoint *c) {
   if (rc == KV_OK) {
     log_reader_init(&c->reader, c->fd, 0);
     memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
+    c->generation = atomic_load(&s->share.page->generation);
   }
   pass_turn(c);
   return rc;
@@ -182,9 +191,10 @@ static int catch_up(checkpoint *c) {
   const share_page *page = c->store->share.page;
   int rc = KV_OK;
   for (int round = 0; rc == KV_OK && round < ROUNDS_MAX; round++) {
-    uint64_t end = atomic_load(&page->end);
+    uint64_t end = share_end(page, c->generation);
     if (end - c->copied <= REST_MAX && round > 0) break;
     rc = copy_until(c, end);
+    if (check_overtaken(c) != KV_OK) return KV_EBUSY; /* and `end` was the new file's */
     if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
   }
   return rc;
@@ -196,7 +206,8 @@ static int change_over(checkpoint *c) {
   store *s = c->store;
   share_page *page = s->share.page;
   uint64_t end;
-  int rc = commit_end(&s->queue, &end, c->err);
+  int rc = check_overtaken(c);
+  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
@@ -225,7 +236,8 @@ static int run(checkpoint *c) {
     kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
   }
   if (rc != KV_OK) return rc;
-  rc = write_snapshot(c);
+  rc = check_overtaken(c);
+  if (rc == KV_OK) rc = write_snapshot(c);
   tree_unpin(&c->store->tree, &c->pin);
   if (rc == KV_OK) rc = catch_up(c);
   if (rc == KV_OK) rc = take_turn(c);
@@ -251,7 +263,7 @@ int checkpoint_run(store *s, kv_error *err) {
 static void *checkpointer_main(void *context) {
   store *s = context;
   if (checkpoint_run(s, NULL) != KV_OK) { /* not again before it is half as large again */
-    uint64_t end = atomic_load(&s->share.page->end);
+    uint64_t end = share_log_end(s->share.page);
     atomic_store(&s->checkpointer.not_before, end + end / 2);
   }
   atomic_store(&s->checkpointer.busy, false);
@@ -260,7 +272,7 @@ static void *checkpointer_main(void *context) {
 
 void checkpoint_consider(store *s, uint64_t least) {
   const share_page *page = s->share.page;
-  uint64_t end = atomic_load_explicit(&page->end, memory_order_relaxed);
+  uint64_t end = share_log_end(page);
   if (end < least || end < atomic_load(&s->checkpointer.not_before)) return;
   uint64_t values = tree_values(s->tree.head->top);
   if (end / CHECKPOINT_RATIO < s->tree.head->bytes + values * LINE_SIZE) return;
