@@ -4,11 +4,12 @@
 #include <string.h>
 
 #define VALID_NAMES                                                                                \
-  "file, synchronous, group_size, group_timeout, busy_timeout, auto_checkpoint, readonly"
+  "file, synchronous, group_size, group_timeout, busy_timeout, auto_checkpoint, readonly, "        \
+  "log_name"
 
 static const char *const names[] = {"file",          "synchronous",  "group_size",
                                     "group_timeout", "busy_timeout", "auto_checkpoint",
-                                    "readonly"};
+                                    "readonly",      "log_name"};
 
 /* Space as SQL has it, independent of the locale. */
 static bool is_space(char c) {
@@ -127,6 +128,10 @@ static int apply(args *a, const char *name, const char *value, char **message) {
     return rc;
   }
   if (sqlite3_stricmp(name, "readonly") == 0) return set_flag(name, value, &a->readonly, message);
+  if (sqlite3_stricmp(name, "log_name") == 0) {
+    a->log_name = sqlite3_mprintf("%s", value); /* any: it is a table's name */
+    return a->log_name != NULL ? SQLITE_OK : SQLITE_NOMEM;
+  }
   return refuse(message, "unknown argument '%s'; valid are " VALID_NAMES "%s", name, "");
 }
 
@@ -197,5 +202,6 @@ int args_parse(int argc, const char *const *argv, args *out, char **message) {
 
 void args_free(args *a) {
   sqlite3_free(a->file);
-  a->file = NULL;
+  sqlite3_free(a->log_name);
+  a->file = a->log_name = NULL;
 }

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 
 typedef struct args {
-  char *file; /* NULL: none given. sqlite3_malloc'ed */
+  char *file;     /* NULL: none given. sqlite3_malloc'ed */
+  char *log_name; /* what the default file is named after, NULL: the table. sqlite3_malloc'ed */
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool readonly;

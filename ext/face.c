@@ -47,6 +47,17 @@ int face_check_interrupt(sqlite3 *connection) {
   return rc == SQLITE_INTERRUPT ? rc : SQLITE_OK;
 }
 
+int face_is_utf8(sqlite3 *connection, bool *out) {
+  sqlite3_stmt *statement = NULL;
+  int rc = sqlite3_prepare_v2(connection, "PRAGMA encoding", -1, &statement, NULL);
+  if (rc == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+    if (name != NULL) *out = sqlite3_stricmp(name, "UTF-8") == 0;
+  }
+  int end = sqlite3_finalize(statement);
+  return rc != SQLITE_OK ? rc : end;
+}
+
 int face_fail(sqlite3_vtab *table, const kv_error *err) {
   return face_fail_text(table, face_code(err->code), "%s", err->text);
 }

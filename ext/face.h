@@ -11,7 +11,9 @@
 **     write.c     xUpdate: rows, conflicts, commands
 **     args.c      the arguments of CREATE VIRTUAL TABLE
 **     session.c   what one connection has open; shares a handle between tables on one log
+**     pending.c   takes part in transactions in which tables are dropped or renamed
 **     range.c     an interval of keys, for scan.c
+**     fold.c      a prefix in either case, for scan.c
 **     nodes.c     the table-valued function kvstore_tree
 **     lines.c     the table-valued function kvstore_log
 **     stat.c      the kvstore_stat table
@@ -24,6 +26,7 @@
 #include "kv.h"
 
 #include <sqlite3ext.h>
+#include <stdbool.h>
 
 #if SQLITE_VERSION_NUMBER < 3038000
 #error "kvstore needs the header of SQLite 3.38.0 or newer"
@@ -50,6 +53,10 @@ int face_code(int kv_code);
 /* SQLITE_INTERRUPT if sqlite3_interrupt was called, else SQLITE_OK. SQLite itself looks between the
 ** rows; this is for who passes over much within one call, and costs too much for every key. */
 int face_check_interrupt(sqlite3 *connection);
+
+/* Whether the connection's databases, which all have one encoding, have UTF-8: else BINARY is not the
+** order of the tree. An SQLite code. */
+int face_is_utf8(sqlite3 *connection, bool *out);
 
 /* Put an engine's error, or a text of the face's own, into a table's error message; return SQLite's
 ** code for it. The message gets "kvstore: " in front. */

@@ -5,6 +5,7 @@
 **   kvstore_tree()     every node of a table's tree, a table-valued function (nodes.c)
 **   kvstore_log()      the lines of a log, a table-valued function (lines.c)
 **   kvstore_stat       a row for every open store (stat.c)
+**   kvstore_pending    empty; learns how transactions end (pending.c)
 **   kvstore_version()  the version, a text
 **   kvstore_debug()    what it was built from and with, a text
 **
@@ -14,9 +15,9 @@
 #include "face.h"
 #include "lines.h"
 #include "nodes.h"
+#include "pending.h"
 #include "session.h"
 #include "stat.h"
-#include "table.h"
 
 #include <stdbool.h>
 
@@ -111,7 +112,10 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
     rc = sqlite3_create_module_v2(connection, "kvstore_log", &lines_module, NULL, NULL);
   }
   if (rc == SQLITE_OK) {
-    rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, NULL, NULL);
+    rc = sqlite3_create_module_v2(connection, "kvstore_stat", &stat_module, s, NULL);
+  }
+  if (rc == SQLITE_OK) {
+    rc = sqlite3_create_module_v2(connection, "kvstore_pending", &pending_module, s, NULL);
   }
   if (rc == SQLITE_OK) rc = register_functions(connection);
   return rc == SQLITE_OK ? LOADED : rc;

@@ -107,9 +107,14 @@ static int nodes_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   info->needToFreeIdxStr = 1;
   info->estimatedRows = plan & WALK_DEPTH ? 1000 : plan & WALK_ROOT ? 10000 : 100000;
   info->estimatedCost = (double)info->estimatedRows;
-  info->orderByConsumed =
-      info->nOrderBy == 1 && info->aOrderBy[0].iColumn == NODE_PATH && !info->aOrderBy[0].desc;
-  return info->idxStr != NULL ? SQLITE_OK : SQLITE_NOMEM;
+  if (info->idxStr == NULL) return SQLITE_NOMEM;
+  if (info->nOrderBy != 1 || info->aOrderBy[0].iColumn != NODE_PATH || info->aOrderBy[0].desc) {
+    return SQLITE_OK;
+  }
+  bool utf8 = false;
+  int rc = face_is_utf8(((nodes_table *)base)->session->connection, &utf8);
+  info->orderByConsumed = utf8;
+  return rc;
 }
 
 /* --- the table that is meant -------------------------------------------------------------------- */

@@ -12,6 +12,9 @@
 ** side known to be a text. What SQLite would check again after we had counted would be counted
 ** wrong.
 **
+** In a UTF-16 database BINARY is the order of UTF-16 bytes, which is not the tree's: a bound means
+** other keys there, and SQLite has to sort. Only what is an equality or a prefix is taken.
+**
 ** Row counts are exact where the right-hand sides are known now, from the tree's counts.
 */
 #include "plan.h"
@@ -46,6 +49,27 @@ static void take_equal(sqlite3_index_info *info, choice *c, int constraint) {
   take(c, PLAN_EQUAL, constraint);
 }
 
+/* parent = ? or parent IN (?). The list is taken as a whole: one by one SQLite would compare its
+** values as texts, even where they are to be compared as numbers. */
+static void take_parent(sqlite3_index_info *info, choice *c, int constraint) {
+  if (sqlite3_vtab_in(info, constraint, -1)) {
+    if (!(c->plan & PLAN_PARENT)) take(c, PLAN_PARENTS, constraint);
+    return;
+  }
+  c->plan &= ~PLAN_PARENTS;
+  take(c, PLAN_PARENT, constraint);
+}
+
+/* A list of parents goes with bounds and prefixes of the key only; else SQLite checks what is left. */
+static void settle_parents(choice *c) {
+  if (!(c->plan & PLAN_PARENTS)) return;
+  if (c->plan & (PLAN_EQUAL | PLAN_IN | PLAN_ROOT)) {
+    c->plan &= ~PLAN_PARENTS;
+  } else {
+    c->plan &= ~PLAN_DEPTH;
+  }
+}
+
 static void take_key(sqlite3_index_info *info, choice *c, unsigned op, int constraint) {
   switch (op) {
   case SQLITE_INDEX_CONSTRAINT_EQ:
@@ -77,6 +101,11 @@ static void take_key(sqlite3_index_info *info, choice *c, unsigned op, int const
   }
 }
 
+static bool is_bound(unsigned op) {
+  return op == SQLITE_INDEX_CONSTRAINT_GT || op == SQLITE_INDEX_CONSTRAINT_GE ||
+         op == SQLITE_INDEX_CONSTRAINT_LT || op == SQLITE_INDEX_CONSTRAINT_LE;
+}
+
 /* LIMIT and OFFSET come as constraints on a meaningless column. */
 static bool is_limit(unsigned op) {
   return op == SQLITE_INDEX_CONSTRAINT_LIMIT || op == SQLITE_INDEX_CONSTRAINT_OFFSET;
@@ -84,7 +113,7 @@ static bool is_limit(unsigned op) {
 
 /* Look at one constraint. SQLITE_CONSTRAINT: a subtree's root comes from a table that would have to
 ** be read first, so this order of the join is impossible. */
-static int consider(sqlite3_index_info *info, int i, choice *c) {
+static int consider(const table *t, sqlite3_index_info *info, int i, choice *c) {
   const struct sqlite3_index_constraint *constraint = &info->aConstraint[i];
   bool equal =
       constraint->op == SQLITE_INDEX_CONSTRAINT_EQ || constraint->op == SQLITE_INDEX_CONSTRAINT_IS;
@@ -103,9 +132,10 @@ static int consider(sqlite3_index_info *info, int i, choice *c) {
   if (!is_text_column || is_limit(constraint->op)) return SQLITE_OK;
   if (sqlite3_stricmp(sqlite3_vtab_collation(info, i), "BINARY") != 0) return SQLITE_OK;
   if (constraint->iColumn == COLUMN_KEY) {
+    if (!t->utf8 && is_bound(constraint->op)) return SQLITE_OK;
     take_key(info, c, constraint->op, i);
   } else if (equal) {
-    take(c, PLAN_PARENT, i);
+    take_parent(info, c, i);
   }
   return SQLITE_OK;
 }
@@ -168,6 +198,7 @@ static double estimate(sqlite3_index_info *info, const choice *c, const kv_curso
   } else if (c->plan & PLAN_PARENT) {
     rows = least(rows, total / 16 + 1);
   }
+  if (c->plan & PLAN_PARENTS) rows = least(rows, total / 8 + 1);
   if (c->plan & (PLAN_GLOB | PLAN_LIKE)) rows = least(rows, total / 8 + 1);
   if (c->plan & PLAN_IN) rows = least(rows, 16);
   if (c->plan & PLAN_DEPTH) rows = least(rows, total / 2 + 1);
@@ -181,6 +212,7 @@ static double estimate(sqlite3_index_info *info, const choice *c, const kv_curso
 ** and rows that are to be told apart or grouped by it and others are so in any order. */
 static bool is_key_order(sqlite3_index_info *info, choice *c) {
   int distinct = sqlite3_vtab_distinct(info);
+  if (c->plan & PLAN_PARENTS) return false; /* one parent after the other */
   for (int i = 0; i < info->nOrderBy; i++) {
     if (info->aOrderBy[i].iColumn != COLUMN_KEY) continue;
     if (i == 0 && info->aOrderBy[0].desc) c->plan |= PLAN_DESC;
@@ -219,13 +251,14 @@ static char *words_of(int plan) {
   if (plan & PLAN_EQUAL) return sqlite3_mprintf("kvstore: get");
   if (plan & PLAN_IN) return sqlite3_mprintf("kvstore: in%s", plan & PLAN_DESC ? " DESC" : "");
   bool bounds = (plan & (PLAN_LOW | PLAN_HIGH)) != 0;
-  const char *what = plan & PLAN_PARENT               ? "children"
-                     : plan & PLAN_ROOT               ? "subtree"
-                     : plan & (PLAN_GLOB | PLAN_LIKE) ? "prefix"
-                     : bounds                         ? "range"
-                                                      : "scan";
+  const char *what = plan & (PLAN_PARENT | PLAN_PARENTS) ? "children"
+                     : plan & PLAN_ROOT                  ? "subtree"
+                     : plan & (PLAN_GLOB | PLAN_LIKE)    ? "prefix"
+                     : bounds                            ? "range"
+                                                         : "scan";
   return sqlite3_mprintf("kvstore: %s%s%s%s%s%s", what,
-                         bounds && (plan & (PLAN_PARENT | PLAN_ROOT)) ? " in range" : "",
+                         bounds && (plan & (PLAN_PARENT | PLAN_PARENTS | PLAN_ROOT)) ? " in range"
+                                                                                     : "",
                          plan & PLAN_DEPTH ? " at depth" : "", plan & PLAN_DESC ? " DESC" : "",
                          plan & PLAN_LIMIT ? " LIMIT" : "", plan & PLAN_OFFSET ? " OFFSET" : "");
 }
@@ -238,7 +271,7 @@ static void use(sqlite3_index_info *info, const choice *c) {
     if (!(c->plan >> bit & 1)) continue;
     info->aConstraintUsage[c->taken[bit]].argvIndex = ++argument;
     info->aConstraintUsage[c->taken[bit]].omit = (1 << bit & omitted) != 0;
-    if (1 << bit == PLAN_IN) (void)sqlite3_vtab_in(info, c->taken[bit], 1);
+    if (1 << bit & (PLAN_IN | PLAN_PARENTS)) (void)sqlite3_vtab_in(info, c->taken[bit], 1);
   }
 }
 
@@ -246,10 +279,11 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   table *t = (table *)base;
   choice c = {.plan = 0};
   for (int i = 0; i < info->nConstraint; i++) {
-    int rc = consider(info, i, &c);
+    int rc = consider(t, info, i, &c);
     if (rc != SQLITE_OK) return rc;
   }
-  info->orderByConsumed = is_key_order(info, &c);
+  settle_parents(&c);
+  info->orderByConsumed = t->utf8 && is_key_order(info, &c);
   take_limits(info, &c);
   use(info, &c);
   kv_cursor *cursor;

@@ -19,7 +19,8 @@ enum {
   PLAN_DEPTH = 1 << 8,  /* depth = ? */
   PLAN_LIMIT = 1 << 9,  /* only so many rows, after PLAN_OFFSET */
   PLAN_OFFSET = 1 << 10,
-  PLAN_ARGUMENTS = 11, /* so many bits stand for an argument */
+  PLAN_PARENTS = 1 << 11, /* the direct children of each of ?, all of them at once */
+  PLAN_ARGUMENTS = 12,    /* so many bits stand for an argument */
   PLAN_LOW_STRICT = 1 << 12,
   PLAN_HIGH_STRICT = 1 << 13,
   PLAN_DESC = 1 << 14

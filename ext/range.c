@@ -54,6 +54,15 @@ int range_below(range *r, const char *key, size_t size) {
   return rc == SQLITE_OK ? range_lower_high(r, key, size, '/' + 1, true) : rc;
 }
 
+int range_narrow(range *r, const range *by) {
+  const range_bound *low = &by->low, *high = &by->high;
+  int rc = SQLITE_OK;
+  r->empty = r->empty || by->empty;
+  if (low->bytes != NULL) rc = range_raise_low(r, low->bytes, low->size, 0, low->strict);
+  if (rc != SQLITE_OK || high->bytes == NULL) return rc;
+  return range_lower_high(r, high->bytes, high->size, 0, high->strict);
+}
+
 bool range_is_empty(const range *r) {
   if (r->empty) return true;
   if (r->low.bytes == NULL || r->high.bytes == NULL) return false;

@@ -34,6 +34,9 @@ int range_below_prefix_end(range *r, const char *bytes, size_t size);
 /* Narrow to the nodes below a keypath, itself excluded. */
 int range_below(range *r, const char *key, size_t size);
 
+/* Narrow to what lies in another range too. */
+int range_narrow(range *r, const range *by);
+
 /* Whether no key can lie in it. */
 bool range_is_empty(const range *r);
 

@@ -5,20 +5,26 @@
 ** A subtree is not one interval: between `a` and `a/b` sort `a-b` and `a.b`. So a scan with a root
 ** visits the root itself and then the interval below it, in either direction.
 **
-** Keys of an IN list are sorted and looked up one by one. OFFSET is a jump by the tree's counts
-** where the scan is one interval, and steps elsewhere.
+** Keys of an IN list are sorted and looked up one by one; of a list of parents one after the other is
+** walked, which is not the order of the keys. OFFSET is a jump by the tree's counts
+** where the scan is one interval, or one behind its root, and steps elsewhere.
 **
 ** Children and `depth = n` are the same thing: keys of a given number of segments. What lies deeper
-** is passed over a whole subtree at a time.
+** is passed over a whole subtree at a time. So is what lies between the spellings of a LIKE's prefix.
 **
 ** A cursor sees one version for its whole life, however often it is filtered anew by a join.
 **
 ** What passes over many keys within one call looks now and then whether it has been interrupted.
+**
+** Every move of the cursor is counted in the link, so that kvstore_stat shows what a plan has cost;
+** test/visits.test holds each plan to what its answer needs.
 */
+#include "fold.h"
 #include "plan.h"
 #include "range.h"
 #include "table.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,14 +36,18 @@ typedef struct list_key {
 typedef struct scan {
   sqlite3_vtab_cursor base;
   kv_cursor *cursor;
-  range range; /* of the keys, or of those below the root */
-  char *root;  /* NULL: no root was given; sqlite3_malloc'ed */
+  uint64_t *visited; /* of the link, which the table keeps alive */
+  range range;       /* of the keys, or of those below the root */
+  char *root;        /* NULL: no root was given; sqlite3_malloc'ed */
   size_t root_size;
   bool at_root;    /* the cursor stands on the root itself */
   bool visit_root; /* it has a value and belongs to the result */
   bool descending;
   size_t depth; /* only keys of so many segments; 0: any */
+  fold like;    /* only keys that begin so, in either case */
   bool single;  /* a get: there is no next */
+  bool parents; /* the list is one of parents */
+  range whole;  /* then the interval that each of them narrows */
   char *list;   /* the keys of an IN, one behind the other; sqlite3_malloc'ed, NULL: none */
   list_key *list_keys;
   size_t list_count, list_at;
@@ -65,12 +75,15 @@ int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
     sqlite3_free(s);
     return face_fail(base, &err);
   }
+  s->visited = &t->link->visited;
   *out = &s->base;
   return SQLITE_OK;
 }
 
 static void forget(scan *s) {
   range_free(&s->range);
+  range_free(&s->whole);
+  fold_free(&s->like);
   sqlite3_free(s->root);
   sqlite3_free(s->list);
   sqlite3_free(s->list_keys);
@@ -78,7 +91,7 @@ static void forget(scan *s) {
   s->list_keys = NULL;
   s->list_count = s->list_at = 0;
   s->left = -1;
-  s->at_root = s->visit_root = s->descending = s->single = false;
+  s->at_root = s->visit_root = s->descending = s->single = s->parents = false;
   s->depth = 0;
 }
 
@@ -91,6 +104,33 @@ int scan_close(sqlite3_vtab_cursor *base) {
   return SQLITE_OK;
 }
 
+/* --- moves, counted ------------------------------------------------------------------------------ */
+
+static void stand_nowhere(scan *s) {
+  kv_cursor_find(s->cursor, "", 0);
+}
+
+static void find(scan *s, const char *key, size_t size) {
+  ++*s->visited;
+  kv_cursor_find(s->cursor, key, size);
+}
+
+static int seek(scan *s, const char *key, size_t size, kv_seek how) {
+  ++*s->visited;
+  return kv_cursor_seek(s->cursor, key, size, how);
+}
+
+/* To the first key in the direction of the scan, or the next one. */
+static int go_first(scan *s) {
+  ++*s->visited;
+  return s->descending ? kv_cursor_last(s->cursor) : kv_cursor_first(s->cursor);
+}
+
+static int go_on(scan *s) {
+  ++*s->visited;
+  return s->descending ? kv_cursor_prev(s->cursor) : kv_cursor_next(s->cursor);
+}
+
 /* --- lists -------------------------------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b) {
@@ -99,23 +139,31 @@ static int compare_keys(const void *a, const void *b) {
   return order != 0 ? order : (x->size > y->size) - (x->size < y->size);
 }
 
-/* Add up what the values of an IN need; *text: all of them can only equal keys that they spell. */
-static int measure_list(scan *s, sqlite3_value *in, size_t *count, size_t *size, bool *text) {
+/* What the values of an IN come to. NULLs and blobs equal no key. */
+typedef struct list_measure {
+  size_t texts, size; /* how many, and their bytes */
+  bool numbers;       /* there are some */
+  bool infinite;      /* and one of them is */
+} list_measure;
+
+static int measure_list(scan *s, sqlite3_value *in, list_measure *out) {
   sqlite3_value *value;
   const char *bytes;
-  size_t bytes_size;
+  size_t size;
   int rc;
-  *count = *size = 0;
-  *text = true;
+  *out = (list_measure){0};
   for (rc = sqlite3_vtab_in_first(in, &value); rc == SQLITE_OK && value != NULL;
        rc = sqlite3_vtab_in_next(in, &value)) {
     int type = sqlite3_value_type(value);
     if (check_interrupt(s) != SQLITE_OK) return SQLITE_INTERRUPT;
-    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) *text = false;
-    if (type != SQLITE_TEXT) continue; /* NULLs and blobs equal no key */
-    if (face_text(value, &bytes, &bytes_size) != SQLITE_OK) return SQLITE_NOMEM;
-    ++*count;
-    *size += bytes_size;
+    if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
+      out->numbers = true;
+      out->infinite = out->infinite || !isfinite(sqlite3_value_double(value));
+    }
+    if (type != SQLITE_TEXT) continue;
+    if (face_text(value, &bytes, &size) != SQLITE_OK) return SQLITE_NOMEM;
+    out->texts++;
+    out->size += size;
   }
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
@@ -145,22 +193,41 @@ static int fill_list(scan *s, sqlite3_value *in) {
   return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* Take the values of an IN. Where one of them is a number the scan visits everything instead, and
+/* Narrow by a number. Whether SQLite compares it with a key as numbers or as texts depends on where
+** it comes from, which we are not told: `5` is a text then, but the value of an INTEGER column equals
+** '5.0' and ' 05' too. All of these begin with a space, a sign, a digit or a point, and are a single
+** segment. Of the infinite ones, one is spelt in letters. */
+static int narrow_by_number(scan *s, int bit, double number) {
+  if (!isfinite(number)) return SQLITE_OK;
+  int rc = SQLITE_OK;
+  if (bit & (PLAN_EQUAL | PLAN_IN | PLAN_PARENT | PLAN_PARENTS)) {
+    s->depth = bit & (PLAN_PARENT | PLAN_PARENTS) ? 2 : 1;
+    rc = range_raise_low(&s->range, "\t", 1, 0, false);
+  } else if (bit != PLAN_HIGH) {
+    return SQLITE_OK;
+  }
+  return rc == SQLITE_OK ? range_below_prefix_end(&s->range, "9", 1) : rc;
+}
+
+/* Take the values of an IN on the key or the parent. Where some are numbers they are not looked up:
 ** SQLite compares. */
-static int take_list(scan *s, sqlite3_value *in) {
-  size_t count, size;
-  bool text;
-  int rc = measure_list(s, in, &count, &size, &text);
-  if (rc != SQLITE_OK || !text) return rc;
-  s->list = sqlite3_malloc64(size + 1);
-  s->list_keys = sqlite3_malloc64((count + 1) * sizeof *s->list_keys);
+static int take_list(scan *s, int bit, sqlite3_value *in) {
+  list_measure measure;
+  int rc = measure_list(s, in, &measure);
+  if (rc != SQLITE_OK) return rc;
+  if (measure.numbers) {
+    return measure.texts > 0 || measure.infinite ? SQLITE_OK : narrow_by_number(s, bit, 0);
+  }
+  s->parents = bit == PLAN_PARENTS;
+  s->list = sqlite3_malloc64(measure.size + 1);
+  s->list_keys = sqlite3_malloc64((measure.texts + 1) * sizeof *s->list_keys);
   if (s->list == NULL || s->list_keys == NULL) return SQLITE_NOMEM;
   return fill_list(s, in);
 }
 
 /* Go on to the next key of the list that exists and belongs to the scan. */
 static int next_of_list(scan *s) {
-  kv_cursor_find(s->cursor, "", 0);
+  stand_nowhere(s);
   while (s->list_at < s->list_count && !kv_cursor_valid(s->cursor)) {
     size_t at = s->descending ? s->list_count - 1 - s->list_at : s->list_at;
     const list_key *key = &s->list_keys[at];
@@ -168,7 +235,7 @@ static int next_of_list(scan *s) {
     bool is_root =
         s->visit_root && key->size == s->root_size && memcmp(key->bytes, s->root, key->size) == 0;
     if (is_root || range_has(&s->range, key->bytes, key->size)) {
-      kv_cursor_find(s->cursor, key->bytes, key->size);
+      find(s, key->bytes, key->size);
     }
     int rc = check_interrupt(s);
     if (rc != SQLITE_OK) return rc;
@@ -193,18 +260,36 @@ static size_t depth_of(const char *key, size_t size) {
   return depth;
 }
 
+static int make_room(scan *s, size_t size) {
+  if (s->beyond_room >= size) return KV_OK;
+  char *beyond = sqlite3_realloc64(s->beyond, size + 64);
+  if (beyond == NULL) return KV_ENOMEM;
+  s->beyond = beyond;
+  s->beyond_room = size + 64;
+  return KV_OK;
+}
+
 /* From a key that is too deep, pass over everything below its first `size` bytes. */
 static int pass_over(scan *s, const char *key, size_t size) {
-  if (s->descending) return kv_cursor_seek(s->cursor, key, size + 1, KV_SEEK_LT);
-  if (s->beyond_room < size + 1) {
-    char *beyond = sqlite3_realloc64(s->beyond, size + 64);
-    if (beyond == NULL) return KV_ENOMEM;
-    s->beyond = beyond;
-    s->beyond_room = size + 64;
-  }
+  if (s->descending) return seek(s, key, size + 1, KV_SEEK_LT);
+  if (make_room(s, size + 1) != KV_OK) return KV_ENOMEM;
   memcpy(s->beyond, key, size);
   s->beyond[size] = '/' + 1;
-  return kv_cursor_seek(s->cursor, s->beyond, size + 1, KV_SEEK_GE);
+  return seek(s, s->beyond, size + 1, KV_SEEK_GE);
+}
+
+/* From a key that is not LIKE the prefix, pass over to its next spelling. */
+static int pass_to_spelling(scan *s, const char *key, size_t size) {
+  if (make_room(s, s->like.size) != KV_OK) return KV_ENOMEM;
+  if (!s->descending && fold_after(&s->like, key, size, s->beyond)) {
+    return seek(s, s->beyond, s->like.size, KV_SEEK_GE);
+  }
+  if (s->descending && fold_before(&s->like, key, size, s->beyond)) {
+    s->beyond[s->like.size - 1]++; /* behind all that begin so; it is ASCII */
+    return seek(s, s->beyond, s->like.size, KV_SEEK_LT);
+  }
+  stand_nowhere(s);
+  return KV_OK;
 }
 
 /* The cursor has moved: go on to the next key that belongs to the scan, or to the end. */
@@ -216,15 +301,16 @@ static int settle(scan *s) {
     bool out =
         s->descending ? range_is_below(&s->range, key, size) : range_is_above(&s->range, key, size);
     if (out) {
-      kv_cursor_find(s->cursor, "", 0);
+      stand_nowhere(s);
       break;
     }
-    if (s->depth == 0) break;
-    size_t folder = size_of_first(key, size, s->depth);
-    if (folder > 0) {
+    size_t folder = s->depth > 0 ? size_of_first(key, size, s->depth) : 0;
+    if (s->like.size > 0 && !fold_matches(&s->like, key, size)) {
+      rc = pass_to_spelling(s, key, size);
+    } else if (folder > 0) {
       rc = pass_over(s, key, folder);
-    } else if (depth_of(key, size) < s->depth) {
-      rc = s->descending ? kv_cursor_prev(s->cursor) : kv_cursor_next(s->cursor);
+    } else if (s->depth > 0 && depth_of(key, size) < s->depth) {
+      rc = go_on(s);
     } else {
       break;
     }
@@ -237,7 +323,7 @@ static int settle(scan *s) {
 static int start_range(scan *s) {
   s->at_root = false;
   if (range_is_empty(&s->range)) {
-    kv_cursor_find(s->cursor, "", 0);
+    stand_nowhere(s);
     return SQLITE_OK;
   }
   const range_bound *from = s->descending ? &s->range.high : &s->range.low;
@@ -245,19 +331,46 @@ static int start_range(scan *s) {
   if (from->bytes != NULL) {
     kv_seek how = s->descending ? (from->strict ? KV_SEEK_LT : KV_SEEK_LE)
                                 : (from->strict ? KV_SEEK_GT : KV_SEEK_GE);
-    rc = kv_cursor_seek(s->cursor, from->bytes, from->size, how);
+    rc = seek(s, from->bytes, from->size, how);
   } else {
-    rc = s->descending ? kv_cursor_last(s->cursor) : kv_cursor_first(s->cursor);
+    rc = go_first(s);
   }
   return rc == KV_OK ? settle(s) : SQLITE_NOMEM;
 }
 
+static int narrow_to_children(scan *s, const char *parent, size_t size) {
+  s->depth = size == 0 ? 1 : depth_of(parent, size) + 1;
+  return size == 0 ? SQLITE_OK : range_below(&s->range, parent, size);
+}
+
+/* Go on to the first child of the next parent of the list that has one. */
+static int next_of_parents(scan *s) {
+  int rc = SQLITE_OK;
+  while (rc == SQLITE_OK && s->list_at < s->list_count && !kv_cursor_valid(s->cursor)) {
+    const list_key *parent = &s->list_keys[s->list_at++];
+    range_free(&s->range);
+    rc = range_narrow(&s->range, &s->whole);
+    if (rc == SQLITE_OK) rc = narrow_to_children(s, parent->bytes, parent->size);
+    if (rc == SQLITE_OK) rc = start_range(s);
+    if (rc == SQLITE_OK) rc = check_interrupt(s);
+  }
+  return rc;
+}
+
+static int start_parents(scan *s) {
+  s->whole = s->range;
+  s->range = (range){0};
+  stand_nowhere(s);
+  return next_of_parents(s);
+}
+
 static void stand_on_root(scan *s) {
   s->at_root = true;
-  kv_cursor_find(s->cursor, s->root, s->root_size);
+  find(s, s->root, s->root_size);
 }
 
 static int start(scan *s) {
+  if (s->parents) return start_parents(s);
   if (s->list != NULL) return next_of_list(s);
   if (!s->visit_root) return start_range(s);
   if (!s->descending) {
@@ -272,15 +385,16 @@ static int start(scan *s) {
 /* --- steps --------------------------------------------------------------------------------------- */
 
 static int step(scan *s) {
-  if (s->list != NULL) return next_of_list(s);
+  if (s->list != NULL && !s->parents) return next_of_list(s);
   if (s->single || (s->at_root && s->descending)) {
-    kv_cursor_find(s->cursor, "", 0);
+    stand_nowhere(s);
     return SQLITE_OK;
   }
   if (s->at_root) return start_range(s);
-  int rc = s->descending ? kv_cursor_prev(s->cursor) : kv_cursor_next(s->cursor);
+  int rc = go_on(s);
   if (rc != KV_OK) return SQLITE_NOMEM;
   rc = settle(s);
+  if (rc == SQLITE_OK && s->parents) return next_of_parents(s);
   if (rc == SQLITE_OK && s->descending && s->visit_root && !kv_cursor_valid(s->cursor)) {
     stand_on_root(s);
   }
@@ -298,14 +412,39 @@ int scan_eof(sqlite3_vtab_cursor *base) {
   return s->left == 0 || !kv_cursor_valid(s->cursor);
 }
 
-/* Pass over the first rows: in one interval by its counts, else one by one. */
+/* From a key of the interval, pass over so many, by the tree's counts. */
+static int pass_over_interval(scan *s, uint64_t rows) {
+  size_t size;
+  const char *key = kv_cursor_key(s->cursor, &size);
+  uint64_t rank = kv_cursor_rank(s->cursor, key, size), to = rank + rows;
+  if (s->descending && s->visit_root) { /* it comes last */
+    const range_bound *low = &s->range.low;
+    if (seek(s, low->bytes, low->size, low->strict ? KV_SEEK_GT : KV_SEEK_GE) != KV_OK) {
+      return SQLITE_NOMEM;
+    }
+    key = kv_cursor_key(s->cursor, &size);
+    uint64_t before = rank - kv_cursor_rank(s->cursor, key, size);
+    if (rows == before + 1) {
+      stand_on_root(s);
+      return SQLITE_OK;
+    }
+    if (rows > before) rows = rank + 1;
+  }
+  if (s->descending) to = rows > rank ? UINT64_MAX : rank - rows;
+  ++*s->visited;
+  return kv_cursor_at(s->cursor, to) == KV_OK ? settle(s) : SQLITE_NOMEM;
+}
+
+/* Pass over the first rows: all at once where an interval is all there is, but for its root. */
 static int pass_over_rows(scan *s, sqlite3_int64 rows) {
-  if (s->depth == 0 && !s->visit_root && kv_cursor_valid(s->cursor) && rows > 0) {
-    size_t size;
-    const char *key = kv_cursor_key(s->cursor, &size);
-    uint64_t rank = kv_cursor_rank(s->cursor, key, size), skip = (uint64_t)rows;
-    uint64_t to = s->descending ? (skip > rank ? UINT64_MAX : rank - skip) : rank + skip;
-    return kv_cursor_at(s->cursor, to) == KV_OK ? settle(s) : SQLITE_NOMEM;
+  if (s->depth == 0 && s->like.size == 0 && s->list == NULL && kv_cursor_valid(s->cursor)) {
+    int rc = SQLITE_OK;
+    if (s->at_root) {
+      rows--;
+      rc = step(s);
+    }
+    if (rc != SQLITE_OK || rows == 0 || !kv_cursor_valid(s->cursor)) return rc;
+    return pass_over_interval(s, (uint64_t)rows);
   }
   int rc = SQLITE_OK;
   for (; rows > 0 && rc == SQLITE_OK && kv_cursor_valid(s->cursor); rows--) {
@@ -317,11 +456,11 @@ static int pass_over_rows(scan *s, sqlite3_int64 rows) {
 
 /* --- xFilter ------------------------------------------------------------------------------------ */
 
-/* What a right-hand side means for a comparison with a text: a bound, nothing at all (a number may
-** be compared as a number, SQLite has to see every row), or that no row can match. */
+/* What a right-hand side means for a comparison with a text: a bound, not much (a number may be
+** compared as a number), or that no row can match. */
 typedef enum operand {
   OPERAND_TEXT,
-  OPERAND_ANY,
+  OPERAND_NUMBER,
   OPERAND_NONE,
   OPERAND_BLOB,
   OPERAND_NO_MEMORY
@@ -336,7 +475,7 @@ static operand read_operand(sqlite3_value *value, const char **text, size_t *siz
   case SQLITE_BLOB:
     return OPERAND_BLOB;
   default:
-    return OPERAND_ANY;
+    return OPERAND_NUMBER;
   }
 }
 
@@ -353,27 +492,12 @@ static size_t literal_size(const char *pattern, size_t size) {
   return is_certain ? i : ascii;
 }
 
-/* Narrow to what a LIKE pattern can match, whichever way it takes the case of letters: each letter
-** lies between its upper and its lower form. Letters beyond ASCII end the prefix, since a LIKE of
-** the application's own may fold them. */
+/* Narrow to what a LIKE pattern can match, whichever way it takes the case of letters. */
 static int narrow_by_like(scan *s, const char *pattern, size_t size) {
-  size_t literal = 0;
-  while (literal < size && pattern[literal] != '%' && pattern[literal] != '_' &&
-         pattern[literal] != '\0' && (unsigned char)pattern[literal] < 0x80) {
-    literal++;
-  }
-  if (literal == 0) return SQLITE_OK;
-  char *upper = sqlite3_malloc64(2 * literal), *lower = upper + literal;
-  if (upper == NULL) return SQLITE_NOMEM;
-  for (size_t i = 0; i < literal; i++) {
-    char c = pattern[i];
-    upper[i] = c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
-    lower[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-  }
-  int rc = range_raise_low(&s->range, upper, literal, 0, false);
-  if (rc == SQLITE_OK) rc = range_below_prefix_end(&s->range, lower, literal);
-  sqlite3_free(upper);
-  return rc;
+  int rc = fold_init(&s->like, pattern, size);
+  if (rc != SQLITE_OK || s->like.size == 0) return rc;
+  rc = range_raise_low(&s->range, s->like.upper, s->like.size, 0, false);
+  return rc == SQLITE_OK ? range_below_prefix_end(&s->range, s->like.lower, s->like.size) : rc;
 }
 
 /* Narrow by a constraint whose right-hand side is a text. */
@@ -392,8 +516,7 @@ static int narrow_by_text(scan *s, int bit, int plan, const char *text, size_t s
   case PLAN_GLOB:
     return range_prefix(&s->range, text, literal_size(text, size));
   default: /* PLAN_PARENT */
-    s->depth = size == 0 ? 1 : depth_of(text, size) + 1;
-    return size == 0 ? SQLITE_OK : range_below(&s->range, text, size);
+    return narrow_to_children(s, text, size);
   }
 }
 
@@ -413,7 +536,7 @@ static int narrow(scan *s, int bit, int plan, sqlite3_value *value) {
     if (bit & (PLAN_EQUAL | PLAN_LOW | PLAN_PARENT)) s->range.empty = true;
     return SQLITE_OK;
   default:
-    return SQLITE_OK;
+    return narrow_by_number(s, bit, sqlite3_value_double(value));
   }
 }
 
@@ -452,9 +575,10 @@ static int divide_at_root(scan *s) {
   s->visit_root = range_has(&s->range, s->root, s->root_size) &&
                   (s->depth == 0 || s->depth == depth_of(s->root, s->root_size));
   if (s->visit_root) {
-    kv_cursor_find(s->cursor, s->root, s->root_size);
+    find(s, s->root, s->root_size);
     s->visit_root = kv_cursor_valid(s->cursor);
   }
+  if (s->depth != 0 && s->depth <= depth_of(s->root, s->root_size)) s->range.empty = true;
   return range_below(&s->range, s->root, s->root_size);
 }
 
@@ -473,7 +597,7 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     s->single = true;
     const char *key = (const char *)sqlite3_value_text(argv[0]);
     if (key == NULL) return SQLITE_NOMEM;
-    kv_cursor_find(s->cursor, key, (size_t)sqlite3_value_bytes(argv[0]));
+    find(s, key, (size_t)sqlite3_value_bytes(argv[0]));
     return SQLITE_OK;
   }
   s->descending = (plan & PLAN_DESC) != 0;
@@ -484,7 +608,8 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     sqlite3_value *value = *argv++;
     switch (bit) {
     case PLAN_IN:
-      rc = take_list(s, value);
+    case PLAN_PARENTS:
+      rc = take_list(s, bit, value);
       break;
     case PLAN_ROOT:
       rc = take_root(s, value);

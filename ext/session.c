@@ -16,8 +16,14 @@ static void link_free(session_link *link) {
   int rc = kv_close(link->db, &err);
   if (rc != KV_OK) sqlite3_log(face_code(rc), "kvstore: closing: %s", err.text);
   sqlite3_free(link->table);
-  sqlite3_free(link->former);
   sqlite3_free(link);
+}
+
+static void forget_note(session *s) {
+  session_note *n = s->notes;
+  s->notes = n->next;
+  sqlite3_free(n->name);
+  sqlite3_free(n);
 }
 
 static void path_free(session_path *path) {
@@ -34,6 +40,7 @@ void session_hold(session *s) {
 void session_drop(void *context) {
   session *s = context;
   if (--s->holders > 0) return;
+  while (s->notes != NULL) forget_note(s);
   while (s->links != NULL) {
     session_link *link = s->links;
     s->links = link->next;
@@ -53,26 +60,20 @@ static void unlink_link(session *s, session_link *link) {
   *at = link->next;
 }
 
-static char *qualified(const char *schema, const char *table) {
-  return sqlite3_mprintf("%s.%s", schema, table);
+/* A table's name that no other table of the connection has had: a schema's name may stand for another
+** database file after a DETACH. */
+static char *qualified(const session *s, const char *schema, const char *table) {
+  const char *file = sqlite3_db_filename(s->connection, schema);
+  return sqlite3_mprintf("%s.%s.%s", file != NULL ? file : "", schema, table);
 }
 
 static bool is_name(const char *a, const char *b) {
   return a != NULL && sqlite3_stricmp(a, b) == 0;
 }
 
-/* The volatile store that a table of this name has, or had before a rename that was rolled back. */
 static session_link *find_volatile(session *s, const char *name) {
   for (session_link *link = s->links; link != NULL; link = link->next) {
-    if (is_name(link->table, name)) return link;
-  }
-  for (session_link *link = s->links; link != NULL; link = link->next) {
-    if (link->table != NULL && is_name(link->former, name)) {
-      char *later = link->table;
-      link->table = link->former;
-      link->former = later;
-      return link;
-    }
+    if (!link->hidden && is_name(link->table, name)) return link;
   }
   return NULL;
 }
@@ -85,8 +86,9 @@ static int choose_file(session *s, const char *schema, const char *table, const 
   *path = NULL;
   if (a->file != NULL && strcmp(a->file, ":memory:") == 0) return SQLITE_OK;
   if (a->file == NULL && !in_file) return SQLITE_OK;
-  *path =
-      a->file != NULL ? sqlite3_mprintf("%s", a->file) : sqlite3_mprintf("%s-%s", database, table);
+  *path = a->file != NULL
+              ? sqlite3_mprintf("%s", a->file)
+              : sqlite3_mprintf("%s-%s", database, a->log_name != NULL ? a->log_name : table);
   return *path != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
@@ -126,21 +128,104 @@ static int enter(session *s, kv *db, bool readonly, char *table, session_link **
   return SQLITE_OK;
 }
 
-/* The store of a table that was dropped: a prepared statement may still refer to the table. */
-static void forget_dropped(session *s, session_link *link) {
+/* --- the open transaction ------------------------------------------------------------------------- */
+
+static int note(session *s, session_note fields) {
+  session_note *n = sqlite3_malloc64(sizeof *n);
+  if (n == NULL) return SQLITE_NOMEM;
+  *n = fields;
+  n->next = s->notes;
+  n->depth = s->depth;
+  s->notes = n;
+  return SQLITE_OK;
+}
+
+/* The store of a table that is no more: a prepared statement may still refer to the table. */
+static void give_up(session *s, session_link *link) {
   sqlite3_free(link->table);
   link->table = NULL;
   link->users++;
   session_release(s, link);
 }
 
+void session_hide(session *s, session_link *link) {
+  if (link->table == NULL || link->hidden || !s->joined) return;
+  if (note(s, (session_note){.what = SESSION_DROPPED, .link = link}) == SQLITE_OK) {
+    link->hidden = true;
+  }
+}
+
+int session_rename(session *s, session_link *link, const char *schema, const char *table) {
+  if (link->table == NULL) return SQLITE_OK;
+  char *name = qualified(s, schema, table);
+  if (name == NULL) return SQLITE_NOMEM;
+  session_link *undone = find_volatile(s, name); /* no table has the name */
+  if (undone != NULL && undone != link) give_up(s, undone);
+  session_note fields = {.what = SESSION_RENAMED, .link = link, .name = link->table};
+  if (!s->joined) {
+    sqlite3_free(link->table);
+  } else if (note(s, fields) != SQLITE_OK) {
+    sqlite3_free(name);
+    return SQLITE_NOMEM;
+  }
+  link->table = name;
+  return SQLITE_OK;
+}
+
+void session_join(session *s) {
+  s->joined = true;
+  s->depth = 0;
+}
+
+void session_savepoint(session *s, int number) {
+  s->depth = number + 1;
+}
+
+void session_release_savepoint(session *s, int number) {
+  for (session_note *n = s->notes; n != NULL && n->depth > number; n = n->next) n->depth = number;
+  s->depth = number;
+}
+
+void session_rollback_to(session *s, int number) {
+  while (s->notes != NULL && s->notes->depth > number) {
+    session_note *n = s->notes;
+    switch (n->what) {
+    case SESSION_CREATED:
+      give_up(s, n->link);
+      break;
+    case SESSION_RENAMED:
+      sqlite3_free(n->link->table);
+      n->link->table = n->name;
+      n->name = NULL;
+      break;
+    default:
+      n->link->hidden = false;
+      break;
+    }
+    forget_note(s);
+  }
+  s->depth = number + 1;
+}
+
+void session_settle(session *s) {
+  while (s->notes != NULL) {
+    session_link *link = s->notes->what == SESSION_DROPPED ? s->notes->link : NULL;
+    forget_note(s);
+    if (link == NULL) continue;
+    give_up(s, link);
+  }
+  s->joined = false;
+}
+
+/* --- volatile stores ------------------------------------------------------------------------------ */
+
 static int open_volatile(session *s, const char *schema, const char *table, const args *a,
                          bool create, session_link **out, char **message) {
-  char *name = qualified(schema, table);
+  char *name = qualified(s, schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_link *link = find_volatile(s, name);
-  if (link != NULL && create) {
-    forget_dropped(s, link);
+  if (link != NULL && create) { /* of a CREATE that was rolled back */
+    give_up(s, link);
     link = NULL;
   }
   if (link != NULL) {
@@ -150,8 +235,14 @@ static int open_volatile(session *s, const char *schema, const char *table, cons
   }
   kv *db;
   int rc = open_handle(s, schema, NULL, a, &db, message);
-  if (rc == SQLITE_OK) return enter(s, db, a->readonly, name, out);
-  sqlite3_free(name);
+  if (rc != SQLITE_OK) {
+    sqlite3_free(name);
+    return rc;
+  }
+  rc = enter(s, db, a->readonly, name, out);
+  if (rc != SQLITE_OK || !s->joined) return rc;
+  rc = note(s, (session_note){.what = SESSION_CREATED, .link = *out});
+  if (rc != SQLITE_OK) give_up(s, *out);
   return rc;
 }
 
@@ -186,7 +277,7 @@ static int remember_path(session *s, const char *table, const char *given, kv *d
 /* Open a log by its name, a relative one as it was understood the first time. */
 static int open_path(session *s, const char *schema, const char *table, const char *given,
                      const args *a, bool create, session_link **out, char **message) {
-  char *name = qualified(schema, table);
+  char *name = qualified(s, schema, table);
   if (name == NULL) return SQLITE_NOMEM;
   session_path **at = find_path(s, name, given);
   if (create && *at != NULL) {
@@ -225,14 +316,4 @@ void session_release(session *s, session_link *link) {
   if (--link->users > 0 || link->table != NULL) return;
   unlink_link(s, link);
   link_free(link);
-}
-
-int session_rename(session_link *link, const char *schema, const char *table) {
-  if (link->table == NULL) return SQLITE_OK;
-  char *name = qualified(schema, table);
-  if (name == NULL) return SQLITE_NOMEM;
-  sqlite3_free(link->former);
-  link->former = link->table;
-  link->table = name;
-  return SQLITE_OK;
 }

@@ -3,8 +3,11 @@
 **
 ** Tables of one connection on one log share a handle, so that a transaction over several of them is
 ** one transaction of the store. A volatile store has no file to come back to, so the session keeps
-** it under its table's name until the connection closes: SQLite disconnects and reconnects tables
-** whenever the schema is read again, and takes a DROP back without telling.
+** it under its table's name until the table is dropped or the connection closes: SQLite disconnects and
+** reconnects tables whenever the schema is read again.
+**
+** A DROP, a rename and a CREATE under a name that is free since then may be rolled back. They are
+** noted, with how many savepoints were open, until the transaction ends, which pending.c learns.
 **
 ** The session lives as long as the connection: it is the module's client data.
 */
@@ -21,15 +24,25 @@ typedef struct session_link {
   bool readonly;
   unsigned users;   /* tables; a volatile link stays when there are none */
   unsigned writers; /* tables that take part in its open transaction */
-  char *table;      /* volatile: schema.table, else NULL */
-  char *former;     /* volatile: its name before a rename, which may be rolled back */
+  uint64_t visited; /* keys that scans of its tables have looked at */
+  char *table;      /* volatile: file.schema.table, else NULL */
+  bool hidden;      /* volatile: its table was dropped in the open transaction */
 } session_link;
+
+/* What the open transaction did to a volatile store's name. */
+typedef struct session_note {
+  struct session_note *next; /* older */
+  enum { SESSION_CREATED, SESSION_RENAMED, SESSION_DROPPED } what;
+  session_link *link;
+  char *name; /* RENAMED: the one before */
+  int depth;  /* savepoints that were open */
+} session_note;
 
 /* What a table's relative file name meant when the table was first opened here: SQLite connects
 ** tables anew at any time, and the working directory may be another one by then. */
 typedef struct session_path {
   struct session_path *next;
-  char *table; /* schema.table */
+  char *table; /* file.schema.table */
   char *given;
   char *absolute;
 } session_path;
@@ -39,7 +52,11 @@ typedef struct session {
   unsigned holders;
   session_link *links;
   session_path *paths;
-  struct table *tables; /* the connected ones; table.c keeps the list */
+  struct table *tables;  /* the connected ones; table.c keeps the list */
+  struct table *dropped; /* those with changes in the open transaction; pending.c keeps the list */
+  session_note *notes;   /* of the open transaction, the newest first */
+  bool joined;           /* it is followed */
+  int depth;             /* its savepoints */
 } session;
 
 /* A session with one holder, the module; every table of it is another, since before SQLite 3.41 a
@@ -55,7 +72,17 @@ int session_open(session *s, const char *schema, const char *table, const args *
                  session_link **out, char **message);
 void session_release(session *s, session_link *link);
 
-/* A volatile store's table has another name now. SQLITE_NOMEM. */
-int session_rename(session_link *link, const char *schema, const char *table);
+/* A volatile store's table has another name now, or was dropped. Taken back with the transaction if
+** that is followed; a drop that is not has no effect. SQLITE_NOMEM from the first. */
+int session_rename(session *s, session_link *link, const char *schema, const char *table);
+void session_hide(session *s, session_link *link);
+
+/* The open transaction is followed from now on, with its savepoints, to its end: session_settle lets
+** stand what was not taken back by session_rollback_to. -1: before the first savepoint. */
+void session_join(session *s);
+void session_savepoint(session *s, int number);
+void session_release_savepoint(session *s, int number);
+void session_rollback_to(session *s, int number);
+void session_settle(session *s);
 
 #endif

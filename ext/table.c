@@ -12,7 +12,7 @@
 ** CREATE VIRTUAL TABLE calls xSync and xCommit with no xBegin before: with no transaction open they
 ** do nothing. A write in the transaction of the CREATE comes without xBegin too, and begins late.
 */
-#include "table.h"
+#include "pending.h"
 
 #include <string.h>
 
@@ -38,6 +38,7 @@ static void table_free(table *t) {
   if (t->link != NULL) session_release(t->session, t->link);
   sqlite3_free(t->schema);
   sqlite3_free(t->name);
+  sqlite3_free(t->arguments);
   sqlite3_free(t->base.zErrMsg); /* SQLite does not fetch every method's */
   sqlite3_free(t);
   session_drop(s);
@@ -50,11 +51,11 @@ static int make(session *s, const char *schema, const char *name, const args *a,
   *t = (table){.session = s,
                .schema = sqlite3_mprintf("%s", schema),
                .name = sqlite3_mprintf("%s", name),
-               .default_file = a->file == NULL,
                .settings = a->settings,
                .busy_timeout_ms = a->busy_timeout_ms};
   session_hold(s);
   int rc = t->schema != NULL && t->name != NULL ? SQLITE_OK : SQLITE_NOMEM;
+  if (rc == SQLITE_OK) rc = face_is_utf8(s->connection, &t->utf8);
   if (rc == SQLITE_OK) rc = session_open(s, schema, name, a, create, &t->link, message);
   if (rc == SQLITE_OK) {
     t->next = s->tables;
@@ -64,6 +65,19 @@ static int make(session *s, const char *schema, const char *name, const args *a,
     table_free(t);
   }
   return rc;
+}
+
+/* What a rename will need to put the log's name into the schema. */
+static int keep_arguments(table *t, int argc, const char *const *argv) {
+  sqlite3_str *text = sqlite3_str_new(NULL);
+  for (int i = 0; i < argc; i++) {
+    if (argv[i][strspn(argv[i], " \t\r\n")] != '\0') sqlite3_str_appendf(text, "%s, ", argv[i]);
+  }
+  sqlite3_str_appendall(text, "");
+  int rc = sqlite3_str_errcode(text);
+  t->arguments = sqlite3_str_finish(text);
+  if (t->arguments == NULL && rc == SQLITE_OK) t->arguments = sqlite3_mprintf("");
+  return t->arguments != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
 /* argv: module, schema, table, arguments. */
@@ -78,6 +92,10 @@ static int connect(sqlite3 *connection, session *s, int argc, const char *const 
     rc = make(s, argv[1], argv[2], &a, create, &t, message);
   } else if (*message == NULL) {
     *message = sqlite3_mprintf("kvstore: %s", sqlite3_errmsg(connection));
+  }
+  if (rc == SQLITE_OK && a.file == NULL && a.log_name == NULL && t->link->table == NULL) {
+    rc = keep_arguments(t, argc - 3, argv + 3);
+    if (rc != SQLITE_OK) table_free(t);
   }
   args_free(&a);
   if (rc == SQLITE_OK) *out = &t->base;
@@ -94,16 +112,28 @@ static int table_connect(sqlite3 *connection, void *context, int argc, const cha
   return connect(connection, context, argc, argv, false, out, message);
 }
 
-static int table_disconnect(sqlite3_vtab *base) {
+int table_disconnect(sqlite3_vtab *base) {
   table_free((table *)base);
   return SQLITE_OK;
 }
 
-/* DROP: the log stays where it is. The DROP may be rolled back, and SQLite does not say, neither
-** does it tell a dropped table how its transaction ends. So what the table wrote in it must have
-** another table on the same log that will learn it. */
+static int take_part(table *t) {
+  int rc = pending_join(t->session);
+  if (rc == SQLITE_OK || rc == SQLITE_NOMEM) return rc;
+  return face_fail_text(&t->base, rc, "cannot use kvstore_pending to follow the transaction");
+}
+
+/* DROP: the log stays where it is, and what the table wrote in the open transaction goes with that.
+** SQLite does not tell a dropped table how it ends; pending.c does. */
 static int table_destroy(sqlite3_vtab *base) {
   table *t = (table *)base;
+  bool is_volatile = t->link->table != NULL, joined = false;
+  if (t->changed || is_volatile) joined = pending_join(t->session) == SQLITE_OK;
+  if (is_volatile) session_hide(t->session, t->link);
+  if (t->changed && joined) {
+    pending_keep(t);
+    return SQLITE_OK;
+  }
   if (t->changed && t->link->writers == 1) return SQLITE_LOCKED; /* SQLite would drop a message */
   if (t->begun && --t->link->writers == 0) kv_rollback(t->link->db);
   return table_disconnect(base);
@@ -117,21 +147,44 @@ static bool is_column_name(const char *name) {
   return false;
 }
 
+/* A log that is named after the table keeps its name when the table gets another. A file cannot be
+** renamed in step with a transaction of the database; so the name goes into the schema, in the
+** transaction of the ALTER TABLE, and stands or falls with it. SQLite has written the new name there
+** before it calls xRename, and reads the schema again after it. */
+static int pin_log_name(table *t, const char *name) {
+  sqlite3 *connection = t->session->connection;
+  if (t->arguments == NULL) return SQLITE_OK;
+  char *sql = sqlite3_mprintf("CREATE VIRTUAL TABLE \"%w\" USING kvstore(%slog_name=%Q)", name,
+                              t->arguments, t->name);
+  char *update = sqlite3_mprintf("UPDATE \"%w\".sqlite_master SET sql = %Q WHERE type = 'table' "
+                                 "AND name COLLATE NOCASE IN (%Q, %Q)",
+                                 t->schema, sql, t->name, name);
+  int rc = sql != NULL && update != NULL ? SQLITE_OK : SQLITE_NOMEM, before = 0;
+  if (rc == SQLITE_OK) {
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, -1, &before);
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1, NULL);
+    rc = sqlite3_exec(connection, update, NULL, NULL, NULL);
+    (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_WRITABLE_SCHEMA, before, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_NOMEM) {
+      rc = face_fail_text(&t->base, rc, "cannot keep the log's name in the schema: %s",
+                          sqlite3_errmsg(connection));
+    }
+  }
+  sqlite3_free(sql);
+  sqlite3_free(update);
+  return rc;
+}
+
 static int table_rename(sqlite3_vtab *base, const char *name) {
   table *t = (table *)base;
   if (is_column_name(name)) {
     return face_fail_text(base, SQLITE_ERROR,
                           "a table cannot be named '%s', as one of its columns is", name);
   }
-  if (t->default_file && t->link->table == NULL) {
-    return face_fail_text(
-        base, SQLITE_ERROR,
-        "'%s' has its log's name from the table; to rename it, drop it and create "
-        "'%s' with file=",
-        t->name, name);
-  }
+  int rc = t->link->table != NULL ? take_part(t) : pin_log_name(t, name);
+  if (rc != SQLITE_OK) return rc;
   char *copy = sqlite3_mprintf("%s", name);
-  int rc = copy != NULL ? session_rename(t->link, t->schema, name) : SQLITE_NOMEM;
+  rc = copy != NULL ? session_rename(t->session, t->link, t->schema, name) : SQLITE_NOMEM;
   if (rc != SQLITE_OK) {
     sqlite3_free(copy);
     return rc;
@@ -171,7 +224,7 @@ static void join(table *t) {
 
 static void leave(table *t) {
   if (t->begun) t->link->writers--;
-  t->begun = t->changed = t->late = false;
+  t->begun = t->changed = false;
 }
 
 int table_begin_again(table *t) {
@@ -210,18 +263,11 @@ static int check_commit_tried(table *t) {
       "or ROLLBACK can follow");
 }
 
+/* A savepoint from before its creation may be rolled back, which SQLite tells pending.c alone. */
 int table_begin_late(table *t) {
   if (t->begun) return check_commit_tried(t);
-  t->late = true;
-  return table_begin(&t->base);
-}
-
-/* SQLite does not tell a table that was created in this transaction when the savepoint before its
-** creation is rolled back; only it is no longer there. */
-static bool is_creation_undone(const table *t) {
-  return t->late && t->link->writers == 1 &&
-         sqlite3_table_column_metadata(t->session->connection, t->schema, t->name, NULL, NULL, NULL,
-                                       NULL, NULL, NULL) != SQLITE_OK;
+  int rc = take_part(t);
+  return rc == SQLITE_OK ? table_begin(&t->base) : rc;
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {
@@ -245,27 +291,23 @@ static bool is_any_file_being_written(const table *t) {
   return is_file_being_written(connection, t->schema) || is_file_being_written(connection, "main");
 }
 
-static int table_sync(sqlite3_vtab *base) {
+int table_sync(sqlite3_vtab *base) {
   table *t = (table *)base;
   kv *db = t->link->db;
   if (!kv_in_transaction(db)) return SQLITE_OK;
-  if (is_creation_undone(t)) {
-    kv_rollback(db);
-    return SQLITE_OK;
-  }
   kv_error err;
   unsigned flags = KV_UNDOABLE;
   if (t->in_begin && is_any_file_being_written(t)) flags |= KV_KEEP_TURN;
   return kv_commit(db, flags, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }
 
-static int table_commit(sqlite3_vtab *base) {
+int table_commit(sqlite3_vtab *base) {
   leave((table *)base);
   kv_settle(((table *)base)->link->db);
   return SQLITE_OK;
 }
 
-static int table_rollback(sqlite3_vtab *base) {
+int table_rollback(sqlite3_vtab *base) {
   leave((table *)base);
   kv *db = ((table *)base)->link->db;
   kv_error err;
@@ -290,7 +332,7 @@ static int table_release(sqlite3_vtab *base, int number) {
   return SQLITE_OK;
 }
 
-static int table_rollback_to(sqlite3_vtab *base, int number) {
+int table_rollback_to(sqlite3_vtab *base, int number) {
   table *t = (table *)base;
   kv_rollback_to(t->link->db, number);
   return check_commit_tried(t);

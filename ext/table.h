@@ -13,13 +13,13 @@ typedef struct table {
   session *session;
   session_link *link;
   char *schema, *name;
-  bool default_file; /* the log is named after the table */
+  char *arguments; /* as they stand in the schema, if the log is named after the table; else NULL */
+  bool utf8;       /* the database's texts are, so that BINARY is the order of the tree */
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */
   bool begun;          /* it takes part in the open transaction of its link */
   bool changed;        /* and has changed something in it */
-  bool late;           /* it began without SQLite's xBegin */
 } table;
 
 /* The module, for sqlite3_create_module_v2 with a session as client data. */
@@ -32,6 +32,13 @@ int table_begin_late(table *t);
 /* Begin the transaction anew that was rolled back in between, waiting for the turn as the first time.
 ** An SQLite code. */
 int table_begin_again(table *t);
+
+/* The methods that pending.c calls for dropped tables. */
+int table_disconnect(sqlite3_vtab *base);
+int table_sync(sqlite3_vtab *base);
+int table_commit(sqlite3_vtab *base);
+int table_rollback(sqlite3_vtab *base);
+int table_rollback_to(sqlite3_vtab *base, int number);
 
 /* plan.c */
 int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info);

@@ -36,17 +36,14 @@ static void set_log(commit_queue *q, const log_writer *log, uint64_t generation)
 void commit_queue_attach(commit_queue *q, const log_writer *log, uint64_t generation) {
   pthread_mutex_lock(&q->lock);
   set_log(q, log, generation);
+  q->page = q->share->page;
   pthread_mutex_unlock(&q->lock);
 }
 
 /* --- conditions ------------------------------------------------------------------------------- */
 
-static share_page *page_of(const commit_queue *q) {
-  return q->share->page;
-}
-
 static uint64_t durable_seq(const commit_queue *q) {
-  return page_of(q) != NULL ? atomic_load(&page_of(q)->durable_seq) : 0;
+  return q->page != NULL ? atomic_load(&q->page->durable_seq) : 0;
 }
 
 static void wait_until(pthread_cond_t *wake, pthread_mutex_t *lock, uint64_t deadline_ns) {
@@ -66,7 +63,7 @@ static uint64_t window_of(const commit_settings *settings) {
 static bool is_showable(const commit_queue *q, const tree_version *version) {
   uint64_t seq = version->seq, durable = durable_seq(q);
   if (durable >= seq) return true;
-  return atomic_load(&page_of(q)->written_seq) >= seq && seq - durable <= version->window;
+  return atomic_load(&q->page->written_seq) >= seq && seq - durable <= version->window;
 }
 
 /* Whether its commit may return. */
@@ -98,15 +95,13 @@ static bool is_group_due(const commit_queue *q) {
 /* --- writing and flushing; all with the lock --------------------------------------------------- */
 
 /* Make visible what has become so. The page tells it first, so that no statement of another process
-** can begin later than one of ours that saw it, and not see it. Who only looks at the page, or has
-** none, has sealed nothing but what is visible. */
+** can begin later than one of ours that saw it, and not see it. */
 static void show(commit_queue *q) {
-  share_page *page = page_of(q);
-  bool member = q->share->member != 0;
+  share_page *page = q->page;
   tree_version *before = atomic_load(&q->tree->published), *version = before;
   while (version != q->tree->head) {
     tree_version *next = version->next;
-    if (member && atomic_load(&page->published_seq) < next->seq) {
+    if (page != NULL && atomic_load(&page->published_seq) < next->seq) {
       if (!is_showable(q, next)) break;
       share_raise(&page->published_seq, next->seq);
     }
@@ -150,13 +145,13 @@ static void fail(commit_queue *q, int code, const char *why) {
   if (q->failed != KV_OK) return;
   q->failed = code;
   kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
-  if (q->share->member != 0) atomic_store(&page_of(q)->broken, 1);
+  if (q->page != NULL) atomic_store(&q->page->broken, 1);
   wake_waiting(q);
 }
 
 /* What another process could not write or flush, this one must not go on with either. */
 static void check_others(commit_queue *q) {
-  if (q->failed != KV_OK || page_of(q) == NULL || atomic_load(&page_of(q)->broken) == 0) return;
+  if (q->failed != KV_OK || q->page == NULL || atomic_load(&q->page->broken) == 0) return;
   fail(q, KV_EIO, "another process could not write or flush the log");
 }
 
@@ -175,7 +170,7 @@ static void write_out(commit_queue *q) {
   q->stats.bytes += q->filling.size;
   q->filling.size = 0;
   if (q->filling.room > FILLING_KEEP_MAX) buf_free(&q->filling);
-  share_page *page = page_of(q);
+  share_page *page = q->page;
   atomic_store(&page->size, q->log.size);
   atomic_store(&page->end, q->log.end);
   atomic_store(&page->written_seq, q->handed_seq);
@@ -184,7 +179,7 @@ static void write_out(commit_queue *q) {
 /* Open the file that the page says is the log, instead of the one we have. */
 static int reopen(commit_queue *q, kv_error *err) {
   share_file file;
-  while (!share_read_file(page_of(q), &file)) continue;
+  share_read_file(q->page, &file);
   if (file.generation == q->generation) return KV_OK;
   log_writer log = {.fd = -1, .path = q->log.path};
   int rc = log_writer_open(&log, file.id, err);
@@ -195,7 +190,7 @@ static int reopen(commit_queue *q, kv_error *err) {
 
 /* Flush what every process has written, having the right to; the lock is given back meanwhile. */
 static int flush_as_owner(commit_queue *q, kv_error *err) {
-  share_page *page = page_of(q);
+  share_page *page = q->page;
   uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
   if (atomic_load(&page->generation) != q->generation) return reopen(q, err);
   log_writer log = q->log;
@@ -226,27 +221,27 @@ static void flush_through(commit_queue *q, uint64_t seq) {
   share *s = q->share;
   while (q->failed == KV_OK && durable_seq(q) < seq) {
     pthread_mutex_unlock(&q->lock);
-    bool owner = share_lock_try(s, &s->page->flush);
+    bool owner = share_lock_try(s, &q->page->flush);
     pthread_mutex_lock(&q->lock);
     check_others(q);
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
     if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, &why);
-    share_lock_pass(s, &s->page->flush);
+    share_lock_pass(s, &q->page->flush);
     if (rc != KV_OK) fail(q, rc, why.text);
   }
 }
 
-/* Write what waits, flush it, let everybody know. */
-static void flush(commit_queue *q) {
+/* Write what waits here, flush it and what others have written up to seq, let everybody know. */
+static void flush(commit_queue *q, uint64_t seq) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
-  if (q->failed == KV_OK && q->handed_seq > durable_seq(q)) {
+  if (q->failed == KV_OK && seq > durable_seq(q)) {
     q->flushing = true;
     q->flushing_seq = q->handed_seq;
-    flush_through(q, q->flushing_seq);
+    flush_through(q, seq);
     q->flushing = false;
   }
   show(q);
@@ -265,7 +260,7 @@ static void *flusher_main(void *context) {
     if (q->flushing || !waiting) {
       pthread_cond_wait(&q->flusher.wake, &q->lock);
     } else if (q->flusher.wanted_seq > durable_seq(q) || os.now_ns() >= q->flusher.deadline_ns) {
-      flush(q);
+      flush(q, q->handed_seq);
     } else {
       wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
     }
@@ -294,7 +289,7 @@ static void ask_flusher(commit_queue *q, const commit_settings *settings, uint64
     wake = true;
   }
   if (!q->flusher.running && !(q->flusher.running = flusher_start(q))) {
-    if (!q->flushing) flush(q);
+    if (!q->flushing) flush(q, q->handed_seq);
     return;
   }
   bool full = q->handed_seq - q->flushing_seq >= settings->group_size;
@@ -342,11 +337,11 @@ static int queue_failure(commit_queue *q, kv_error *err) {
 int commit_resume(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   int rc = queue_failure(q, err);
-  if (rc == KV_OK && atomic_load(&page_of(q)->generation) != q->generation) rc = reopen(q, err);
+  if (rc == KV_OK && atomic_load(&q->page->generation) != q->generation) rc = reopen(q, err);
   if (rc == KV_OK) {
-    assert(q->filling.size == 0 && q->handed_seq == atomic_load(&page_of(q)->written_seq));
-    q->log.end = atomic_load(&page_of(q)->end);
-    q->log.size = atomic_load(&page_of(q)->size);
+    assert(q->filling.size == 0 && q->handed_seq == atomic_load(&q->page->written_seq));
+    q->log.end = atomic_load(&q->page->end);
+    q->log.size = atomic_load(&q->page->size);
     q->appending = true;
   }
   pthread_mutex_unlock(&q->lock);
@@ -373,7 +368,7 @@ int commit_end(commit_queue *q, uint64_t *end, kv_error *err) {
 void commit_switch(commit_queue *q, const log_writer *log, const share_file *file) {
   pthread_mutex_lock(&q->lock);
   assert(q->appending && q->filling.size == 0);
-  share_page *page = page_of(q);
+  share_page *page = q->page;
   atomic_store(&page->size, log->size);
   atomic_store(&page->end, log->end);
   share_raise(&page->durable_seq, q->handed_seq);
@@ -442,6 +437,13 @@ void commit_volatile(commit_queue *q) {
   pthread_mutex_unlock(&q->lock);
 }
 
+uint64_t commit_handed_seq(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t seq = q->handed_seq;
+  pthread_mutex_unlock(&q->lock);
+  return seq;
+}
+
 int commit_pin_newest(commit_queue *q, tree_pin *out) {
   pthread_mutex_lock(&q->lock);
   int rc = tree_pin_head(q->tree, out);
@@ -470,7 +472,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     if (q->flushing) {
       pthread_cond_wait(&ticket->wake, &q->lock);
     } else if (should_lead(q, ticket)) {
-      flush(q);
+      flush(q, q->handed_seq);
     } else {
       wait_until(&ticket->wake, &q->lock,
                  full ? ticket_deadline_ns(ticket) : ticket->handed_ns + RELUCTANCE_NS);
@@ -486,16 +488,14 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
 /* With the lock: everything handed over here, and all that others have written. */
 static int flush_all(commit_queue *q, kv_error *err) {
   uint64_t wanted_seq = q->handed_seq;
-  if (page_of(q) != NULL && atomic_load(&page_of(q)->written_seq) > wanted_seq) {
-    wanted_seq = atomic_load(&page_of(q)->written_seq);
+  if (q->page != NULL && atomic_load(&q->page->written_seq) > wanted_seq) {
+    wanted_seq = atomic_load(&q->page->written_seq);
   }
-  while (page_of(q) != NULL && durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
+  while (q->page != NULL && durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
-    } else if (q->handed_seq > durable_seq(q)) {
-      flush(q);
     } else {
-      flush_through(q, wanted_seq);
+      flush(q, wanted_seq);
     }
   }
   return queue_failure(q, err);
@@ -513,7 +513,7 @@ void commit_trim(commit_queue *q) {
   write_out(q);
   if (q->appending && q->failed == KV_OK) {
     log_writer_trim(&q->log);
-    atomic_store(&page_of(q)->size, q->log.size);
+    atomic_store(&q->page->size, q->log.size);
   }
   pthread_mutex_unlock(&q->lock);
 }
@@ -532,10 +532,10 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
-  assert(q->first == NULL && !q->flushing && q->filling.size == 0);
+  assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
   if (last && q->log.fd >= 0) {
-    q->log.end = atomic_load(&page_of(q)->end);
-    q->log.size = atomic_load(&page_of(q)->size);
+    q->log.end = atomic_load(&q->page->end);
+    q->log.size = atomic_load(&q->page->size);
     log_writer_trim(&q->log);
   }
   int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;

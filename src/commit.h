@@ -78,7 +78,8 @@ typedef struct commit_queue {
   pthread_mutex_t lock;
   pthread_condattr_t clock; /* condition variables wait by the monotonic clock */
   tree *tree;
-  share *share; /* share->page NULL: volatile, or there is no log yet */
+  share *share;
+  share_page *page; /* NULL: volatile, read-only, or there is no log yet */
   log_writer log;
   uint64_t generation;         /* of the file that log has open */
   bool appending;              /* this process has the turn */
@@ -104,7 +105,8 @@ typedef struct commit_queue {
   commit_stats stats;
 } commit_queue;
 
-/* Start a queue on an empty tree. Cannot fail but for KV_ENOMEM. */
+/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. Cannot
+** fail but for KV_ENOMEM. */
 int commit_queue_init(commit_queue *q, tree *t, share *s);
 
 /* Give the queue the log; the share has been joined, and the file is of that generation. */
@@ -146,6 +148,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
 
 /* The same for a volatile store: the sealed version is all there is, and nothing to wait for. */
 void commit_volatile(commit_queue *q);
+
+/* The number of the newest transaction handed over. */
+uint64_t commit_handed_seq(commit_queue *q);
 
 /* Pin the newest version handed over, whether or not it is visible yet. KV_ENOMEM. */
 int commit_pin_newest(commit_queue *q, tree_pin *out);

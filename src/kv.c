@@ -94,6 +94,10 @@ int kv_close(kv *db, kv_error *err) {
   return store_release(s, err);
 }
 
+const void *kv_store_of(const kv *db) {
+  return db->txn.store;
+}
+
 bool kv_same_store(const kv *a, const kv *b) {
   return a->txn.store == b->txn.store;
 }
@@ -191,7 +195,15 @@ void kv_release(kv *db, int number) {
 int kv_commit(kv *db, unsigned flags, kv_error *err) {
   int rc = check_open(db, err);
   if (rc != KV_OK) return rc;
-  return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0, err);
+  return txn_commit(&db->txn, flags, err);
+}
+
+uint64_t kv_handed_seq(kv *db) {
+  return commit_handed_seq(&db->txn.store->queue);
+}
+
+uint64_t kv_published_seq(kv *db) {
+  return atomic_load(&db->txn.store->queue.shown_seq);
 }
 
 void kv_settle(kv *db) {
@@ -243,16 +255,35 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
 }
 
-int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
+static void let_go(kv_cursor *c) {
   tree_unpin(&c->store->tree, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
+}
+
+int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
+  let_go(c);
   int rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
-int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
+  let_go(c);
+  int rc = store_refresh(c->store, err);
+  if (rc != KV_OK) return rc;
+  rc = commit_pin_newest(&c->store->queue, &c->pin);
+  if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
+  c->place.top = c->pin.top;
+  return KV_OK;
+}
+
+uint64_t kv_cursor_seq(const kv_cursor *c) {
+  return c->pin.seq;
+}
+
+static int open_cursor(kv *db, int (*refresh)(kv_cursor *c, kv_error *err), kv_cursor **out,
+                       kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   kv_cursor *c = os.malloc(sizeof *c);
@@ -261,13 +292,21 @@ int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  rc = kv_cursor_refresh(c, err);
+  rc = refresh(c, err);
   if (rc != KV_OK) {
     kv_cursor_close(c);
     return rc;
   }
   *out = c;
   return KV_OK;
+}
+
+int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+  return open_cursor(db, kv_cursor_refresh, out, err);
+}
+
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err) {
+  return open_cursor(db, kv_cursor_refresh_newest, out, err);
 }
 
 void kv_cursor_close(kv_cursor *c) {
@@ -395,12 +434,15 @@ void kv_walk_value(const kv_walk *w, kv_value *out) {
 /* --- about the store ---------------------------------------------------------------------------- */
 
 static int store_stats(store *s, kv_stats *out, kv_error *err) {
-  *out = (kv_stats){.path = s->path, .readonly = s->readonly};
+  *out = (kv_stats){.store = s, .path = s->path, .readonly = s->readonly};
   out->readers = tree_pin_count(&s->tree);
   tree_pin pin;
   if (tree_pin_published(&s->tree, &pin) != KV_OK)
     return kv_error_set(err, KV_ENOMEM, "out of memory");
   const share_page *page = atomic_load(&s->page);
+  pthread_mutex_lock(&s->follow.lock);
+  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->follow.at.end;
+  pthread_mutex_unlock(&s->follow.lock);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);
   out->live_bytes = pin.bytes;
@@ -414,7 +456,6 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   out->torn_bytes = s->recovered.torn_size;
   commit_queue *q = &s->queue;
   pthread_mutex_lock(&q->lock);
-  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->recovered.end;
   out->commits = q->stats.commits;
   out->flushes = q->stats.flushes;
   out->written_bytes = q->stats.bytes;

@@ -89,6 +89,9 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
 ** returned and the handle is closed all the same. */
 int kv_close(kv *db, kv_error *err);
 
+/* What kv_stats.store is for this handle. */
+const void *kv_store_of(const kv *db);
+
 /* Whether two handles are on one store. */
 bool kv_same_store(const kv *a, const kv *b);
 
@@ -132,9 +135,17 @@ void kv_release(kv *db, int number);
 **
 ** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN (only
 ** together with KV_UNDOABLE) the turn is passed on by kv_settle or kv_undo.
+**
+** With KV_NO_WAIT (alone) it returns once the transaction is handed over, whatever the settings say:
+** it is committed when kv_published_seq has reached the number that kv_handed_seq told then, and somebody
+** has to see to its flush (kv_flush). For event loops.
 ** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
-enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2 };
 int kv_commit(kv *db, unsigned flags, kv_error *err);
+
+/* The number of the newest transaction that was handed over in this process or seen in the log, and of
+** the newest one that everybody may see. Any thread may ask. */
+uint64_t kv_handed_seq(kv *db);
+uint64_t kv_published_seq(kv *db);
 
 /* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that
 ** gives every key which still is as the commit left it the value it had before. Undo waits for the
@@ -169,6 +180,14 @@ void kv_cursor_close(kv_cursor *c);
 /* Look at the version of now instead. Errors as for kv_cursor_open; then the cursor sees an empty
 ** one. */
 int kv_cursor_refresh(kv_cursor *c, kv_error *err);
+
+/* The same, but the cursor sees what is handed over and not committed yet as well: for who holds back
+** what he tells of it until kv_published_seq has reached kv_cursor_seq. */
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err);
+int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err);
+
+/* The number of the transaction that made the version the cursor sees. */
+uint64_t kv_cursor_seq(const kv_cursor *c);
 
 typedef enum kv_seek { KV_SEEK_GE, KV_SEEK_GT, KV_SEEK_LE, KV_SEEK_LT } kv_seek;
 
@@ -239,7 +258,8 @@ void kv_walk_value(const kv_walk *w, kv_value *out);
 /* --- about the store ---------------------------------------------------------------------------- */
 
 typedef struct kv_stats {
-  const char *path; /* NULL: volatile; lives as long as the handle */
+  const void *store; /* tells the stores of a process apart */
+  const char *path;  /* NULL: volatile; lives as long as the handle */
   bool readonly;
   uint64_t keys, nodes;
   uint64_t memory_bytes; /* taken from the system for the tree */

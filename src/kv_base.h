@@ -61,6 +61,9 @@ typedef struct kv_value {
 /* When a commit returns; kv.h tells what each promises. */
 typedef enum kv_sync { KV_SYNC_OFF = 0, KV_SYNC_NORMAL = 1, KV_SYNC_FULL = 2 } kv_sync;
 
+/* How to commit; kv.h, kv_commit. */
+enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2, KV_NO_WAIT = 4 };
+
 /* Limits, each stated in the README too. */
 #define KV_KEYPATH_SIZE_MAX 65535u    /* bytes in a keypath */
 #define KV_VALUE_SIZE_MAX 2147483647u /* bytes in a text or blob; SQLite's own limit is lower */

@@ -139,7 +139,7 @@ static bool is_page(const share_page *page) {
 static void reset_page(share_page *page) {
   bool was_page = is_page(page);
   atomic_store(&page->ready, 0);
-  if (!was_page) atomic_store(&page->generation, os.now_ns() << 1);
+  if (!was_page) atomic_store(&page->generation, os.now_ns());
   memcpy(page->magic, magic, sizeof magic);
   page->turn = page->flush = (share_lock){0};
   atomic_store(&page->broken, 0);
@@ -333,20 +333,21 @@ void share_raise(_Atomic uint64_t *counter, uint64_t to) {
 
 /* --- the file ----------------------------------------------------------------------------------- */
 
-bool share_read_file(const share_page *page, share_file *out) {
-  out->generation = atomic_load(&page->generation);
-  if (out->generation & 1) return false;
-  for (size_t i = 0; i < SHARE_ID_SIZE; i++) out->id[i] = atomic_load(&page->id[i]);
-  out->snapshot_seq = atomic_load(&page->snapshot_seq);
-  out->snapshot_end = atomic_load(&page->snapshot_end);
-  return atomic_load(&page->generation) == out->generation;
+void share_read_file(const share_page *page, share_file *out) {
+  do {
+    out->generation = atomic_load(&page->generation);
+    unsigned at = out->generation & 1;
+    for (size_t i = 0; i < SHARE_ID_SIZE; i++) out->id[i] = atomic_load(&page->files[at].id[i]);
+    out->snapshot_seq = atomic_load(&page->files[at].snapshot_seq);
+    out->snapshot_end = atomic_load(&page->files[at].snapshot_end);
+  } while (atomic_load(&page->generation) != out->generation);
 }
 
 void share_write_file(share_page *page, const share_file *file) {
-  uint64_t changing = atomic_load(&page->generation) | 1;
-  atomic_store(&page->generation, changing);
-  for (size_t i = 0; i < SHARE_ID_SIZE; i++) atomic_store(&page->id[i], file->id[i]);
-  atomic_store(&page->snapshot_seq, file->snapshot_seq);
-  atomic_store(&page->snapshot_end, file->snapshot_end);
-  atomic_store(&page->generation, changing + 1);
+  uint64_t next = atomic_load(&page->generation) + 1;
+  unsigned at = next & 1;
+  for (size_t i = 0; i < SHARE_ID_SIZE; i++) atomic_store(&page->files[at].id[i], file->id[i]);
+  atomic_store(&page->files[at].snapshot_seq, file->snapshot_seq);
+  atomic_store(&page->files[at].snapshot_end, file->snapshot_end);
+  atomic_store(&page->generation, next);
 }

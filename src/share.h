@@ -25,8 +25,9 @@
 ** Fairness: whoever finds a lock free takes it, which is the fastest; but who has waited for
 ** SHARE_PATIENCE becomes the heir, to whom the owner hands it directly.
 **
-** The log may be replaced by a new file (checkpoint.h): `generation` counts that. It is odd while
-** what it guards is being changed, which only the owner of the turn does.
+** The log may be replaced by a new file (checkpoint.h), by the owner of the turn: `generation` counts
+** that, and its lowest bit tells which of two places says what the file is, so that it changes with
+** one store, wherever a process may be killed.
 **
 ** Threads: of a process, one at a time contends for a lock or has it; the counters are for any.
 ** Joining and leaving are for one. Source of the idea: SQLite's wal-index
@@ -67,11 +68,14 @@ typedef struct share_page {
   _Atomic uint32_t unrepaired; /* a member died with the turn, and may have left things half done */
   char pad_seqs[24];
   _Atomic uint64_t generation;
-  _Atomic uint64_t snapshot_seq;    /* the file holds everything up to here in its first ... */
-  _Atomic uint64_t snapshot_end;    /* ... bytes; 0: not known */
+  struct {
+    _Atomic uint64_t snapshot_seq;  /* the file holds everything up to here in its first ... */
+    _Atomic uint64_t snapshot_end;  /* ... bytes; 0: not known */
+    _Atomic char id[SHARE_ID_SIZE]; /* of the log; empty: one of the original program's */
+  } files[2];
   _Atomic uint64_t checkpoints;     /* how many there were */
   _Atomic uint64_t checkpoint_time; /* of the last one, seconds since 1970; 0: none yet */
-  _Atomic char id[SHARE_ID_SIZE];   /* of the log; empty: one of the original program's */
+  char pad_files[24];
   share_lock turn;
   char pad_turn[48];
   share_lock flush;
@@ -136,8 +140,7 @@ typedef struct share_file {
   uint64_t snapshot_seq, snapshot_end;
 } share_file;
 
-/* Read it; false while it is being changed. */
-bool share_read_file(const share_page *page, share_file *out);
+void share_read_file(const share_page *page, share_file *out);
 
 /* Change it, by the owner of the turn; the generation becomes the next one. */
 void share_write_file(share_page *page, const share_file *file);

@@ -134,12 +134,11 @@ static int follow_file(store *s, kv_error *err) {
   uint64_t end_ns = 0;
   for (;;) {
     share_file file;
-    if (share_read_file(s->share.page, &file)) {
-      bool moved;
-      if (file.generation == s->follow.generation) return KV_OK;
-      int rc = change_file(s, &file, &moved, err);
-      if (rc != KV_OK || moved) return rc;
-    }
+    share_read_file(s->share.page, &file);
+    if (file.generation == s->follow.generation) return KV_OK;
+    bool moved;
+    int rc = change_file(s, &file, &moved, err);
+    if (rc != KV_OK || moved) return rc;
     if (end_ns == 0) end_ns = os.now_ns() + SWITCH_WAIT_NS;
     if (os.now_ns() >= end_ns) {
       return kv_error_set(err, KV_EBUSY, "'%s' was replaced by something else than its checkpoint",
@@ -189,12 +188,12 @@ int store_find_file(store *s, kv_error *err) {
   }
   int rc = recover_header(fd, s->path, &place, NULL);
   os.close(fd);
-  bool readable = share_read_file(s->share.page, &file);
-  if (rc == KV_EFOREIGN && readable && file.id[0] == '\0') return KV_OK; /* not converted yet */
+  share_read_file(s->share.page, &file);
+  if (rc == KV_EFOREIGN && file.id[0] == '\0') return KV_OK; /* not converted yet */
   if (rc != KV_OK) {
     return kv_error_set(err, rc, "'%s' cannot be read after a process has died", s->path);
   }
-  if (readable && strcmp(file.id, place.header.id) == 0) return KV_OK;
+  if (strcmp(file.id, place.header.id) == 0) return KV_OK;
   if (os_sync_folder(s->path) != 0) return log_error(err, "fsync of the folder", s->path);
   uint64_t base_seq = place.header.base_seq;
   file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0};

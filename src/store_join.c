@@ -173,8 +173,8 @@ static int open_with_others(store *s, log_writer *writer, share_file *file, kv_e
   struct stat facts;
   for (;;) {
     int fd = -1;
-    bool readable = share_read_file(s->share.page, file);
-    int rc = readable ? open_log(s, &fd, &facts, err) : KV_OK;
+    share_read_file(s->share.page, file);
+    int rc = open_log(s, &fd, &facts, err);
     if (rc == KV_OK && fd >= 0 && is_log_of(fd, s, file)) {
       *writer = (log_writer){.fd = fd, .path = s->path};
       rc = log_writer_share(writer, err);
@@ -206,7 +206,7 @@ static int enter(store *s, const log_writer *writer, bool alone, const share_fil
   if (fd < 0) return open_error(s, errno, err);
   if (alone) {
     fill_page(s, writer);
-    (void)share_read_file(s->share.page, &now);
+    share_read_file(s->share.page, &now);
   }
   commit_queue_attach(&s->queue, writer, now.generation);
   begin_following(s, fd, &now, NULL);

@@ -104,9 +104,9 @@ static void pass_to_processes(store *s) {
 static int take_from_processes(store *s, uint64_t deadline_ns, kv_error *err) {
   if (s->follow.appending) return KV_OK; /* it was kept */
   int rc = KV_OK;
-  if (s->share.page == NULL) {
+  if (atomic_load(&s->page) == NULL) {
     pthread_mutex_lock(&s->follow.lock);
-    if (s->share.page == NULL) rc = store_join(s, true, err);
+    if (atomic_load(&s->page) == NULL) rc = store_join(s, true, err);
     pthread_mutex_unlock(&s->follow.lock);
     if (rc != KV_OK) return rc;
   }
