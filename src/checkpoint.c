@@ -49,7 +49,7 @@ static int take_turn(checkpoint *c) {
   int rc = KV_EBUSY;
   for (unsigned ms = 0; rc == KV_EBUSY && ms < TURN_WAIT_MS; ms += TURN_SLICE_MS) {
     if (check_stop(c) != KV_OK) return KV_EBUSY;
-    rc = store_turn_take(c->store, c, TURN_SLICE_MS, c->err);
+    rc = store_turn_take_briefly(c->store, c, TURN_SLICE_MS, c->err);
   }
   c->has_turn = rc == KV_OK;
   return rc;

@@ -66,7 +66,8 @@ typedef struct share_page {
   _Atomic uint64_t size;        /* of the file, zeros from end on; for the turn's owner */
   _Atomic uint32_t broken;      /* a write or flush has failed: nothing is committed any more */
   _Atomic uint32_t unrepaired; /* a member died with the turn, and may have left things half done */
-  char pad_seqs[24];
+  _Atomic uint32_t brief;      /* who has the turn is a checkpoint, which all wait for */
+  char pad_seqs[20];
   _Atomic uint64_t generation;
   struct {
     _Atomic uint64_t snapshot_seq;  /* the file holds everything up to here in its first ... */
