@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 
@@ -26,16 +27,22 @@ typedef struct checkpoint {
   buf lines;
   uint32_t crc; /* of the snapshot's lines that were written */
   uint64_t unsynced;
-  tree_pin pin;      /* the snapshot */
-  int fd;            /* of the log */
-  log_reader reader; /* on it */
-  uint64_t copied;   /* everything before this byte of the log is in the draft */
+  tree_pin pin;        /* the snapshot */
+  int fd;              /* of the log */
+  log_reader reader;   /* on it */
+  uint64_t generation; /* of that file */
+  uint64_t copied;     /* everything before this byte of the log is in the draft */
   share_file file;
   bool has_turn;
 } checkpoint;
 
 static int no_memory(checkpoint *c) {
   return kv_error_set(c->err, KV_ENOMEM, "out of memory checkpointing '%s'", c->store->path);
+}
+
+static int under_way(const checkpoint *c) {
+  return kv_error_set(c->err, KV_EBUSY, "a checkpoint of '%s' is under way already",
+                      c->store->path);
 }
 
 /* --- the turn ------------------------------------------------------------------------------------- */
@@ -72,6 +79,7 @@ static int pin_newest(checkpoint *c) {
     if (c->fd < 0) rc = log_error(c->err, "opening", s->path);
   }
   if (rc == KV_OK) {
+    c->generation = atomic_load(&s->share.page->generation);
     log_reader_init(&c->reader, c->fd, 0);
     memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
   }
@@ -161,20 +169,21 @@ static int copy_transaction(checkpoint *c, const log_transaction *t) {
   return rc;
 }
 
-/* Copy what lies before byte `end` of the log. */
+/* Copy what lies before byte `end` of the log; KV_ETORN if that does not verify. */
 static int copy_until(checkpoint *c, uint64_t end) {
   int rc = KV_OK;
   c->reader.size = end;
   while (rc == KV_OK && c->copied < end) {
     log_transaction t;
     rc = log_reader_transaction(&c->reader, c->copied, &t);
-    if (rc == KV_ETORN || rc == KV_EIO) return log_error(c->err, "read", c->store->path);
+    if (rc == KV_ETORN) break;
+    if (rc == KV_EIO) return log_error(c->err, "read", c->store->path);
     if (rc != KV_OK) return no_memory(c);
     rc = copy_transaction(c, &t);
     if (rc == KV_OK) c->copied = t.end_offset;
   }
-  if (rc == KV_OK && c->lines.size > 0) rc = write_lines(c);
-  return rc;
+  int wrote = (rc == KV_OK || rc == KV_ETORN) && c->lines.size > 0 ? write_lines(c) : KV_OK;
+  return wrote == KV_OK ? rc : wrote;
 }
 
 /* Copy until little is left, which is on stable storage then. */
@@ -187,7 +196,8 @@ static int catch_up(checkpoint *c) {
     rc = copy_until(c, end);
     if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
   }
-  return rc;
+  /* Perhaps that was the end of a new file: change_over will see. */
+  return rc == KV_ETORN ? KV_OK : rc;
 }
 
 /* --- changing over ---------------------------------------------------------------------------------- */
@@ -197,7 +207,15 @@ static int change_over(checkpoint *c) {
   share_page *page = s->share.page;
   uint64_t end;
   int rc = commit_end(&s->queue, &end, c->err);
+  /* Another checkpoint came to its end between our pin and our draft: what was committed since is
+  ** not in the file that we have read. */
+  if (rc == KV_OK && atomic_load(&page->generation) != c->generation) return under_way(c);
   if (rc == KV_OK) rc = copy_until(c, end);
+  if (rc == KV_ETORN) {
+    rc = kv_error_set(c->err, KV_EIO,
+                      "read of '%s' failed: a transaction at byte %" PRIu64 " does not verify",
+                      s->path, c->copied);
+  }
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   memcpy(c->file.id, c->draft.writer.header.id, sizeof c->draft.writer.header.id);
@@ -221,9 +239,7 @@ static int run(checkpoint *c) {
   struct stat facts;
   if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
   int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
-  if (rc == KV_EBUSY) {
-    kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
-  }
+  if (rc == KV_EBUSY) return under_way(c);
   if (rc != KV_OK) return rc;
   rc = write_snapshot(c);
   tree_unpin(&c->store->tree, &c->pin);
