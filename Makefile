@@ -16,6 +16,7 @@ Q       := $(if $(V),,@)
 # Debian's sqlite3-pcre put its module in lib/sqlite3; there is no more customary place.
 BIN_DIR = $(DESTDIR)$(PREFIX)/bin
 LIB_DIR = $(DESTDIR)$(PREFIX)/lib/sqlite3
+COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 
 # --- variants: each has its own folder, so that switching between them rebuilds nothing -----------
 
@@ -150,6 +151,7 @@ install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so and bin
 	install -d '$(LIB_DIR)' '$(BIN_DIR)'
 	install -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
 	install -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
+	install -D -m 644 completions/kvstore.bash '$(COMPLETION_DIR)/kvstore'
 
 clean: ## Remove everything that was built.
 	rm -rf build kvstore kvstore.so

@@ -12,6 +12,7 @@
 #include "inspect.h"
 
 #include "log_read.h"
+#include "log_salvage.h"
 #include "os.h"
 
 #include <errno.h>
@@ -24,13 +25,19 @@ struct inspection {
   log_reader reader;
   char *path;
   uint64_t at; /* the next line */
+  uint64_t line;
   uint64_t next_seq;
+  inspect_facts facts;
   struct {
-    uint64_t end;
+    uint64_t begin, end;
+    bool malformed; /* some line of it */
     inspect_status status;
     uint64_t seq; /* 0: not known */
     uint64_t expected_seq;
   } stretch;
+  struct {
+    uint64_t end, line, next_seq;
+  } sound; /* behind the last transaction in place: where inspect_refresh goes back to */
   bool original;
   bool header_damaged;
   bool torn; /* recovery would have cut before this place */
@@ -47,8 +54,10 @@ void inspect_close(inspection *i) {
   os.free(i);
 }
 
-/* The id out of a header that does not verify, so that the transactions may yet. */
-static void salvage_id(inspection *i, const char *line, size_t size) {
+/* The header does not verify, but the transactions yet may. Even the header's end is not to be
+** trusted: it becomes part of the first stretch, and the first transaction behind it that verifies
+** tells where the numbers begin. *found: the transactions say what the id has to be. */
+static int salvage_header(inspection *i, const char *line, size_t size, bool *found) {
   static const char start[] = "KVSTORE\t1\t";
   size_t skip = sizeof start - 1;
   memset(i->reader.id, '0', LOG_ID_SIZE);
@@ -56,9 +65,17 @@ static void salvage_id(inspection *i, const char *line, size_t size) {
     memcpy(i->reader.id, line + skip, LOG_ID_SIZE);
   }
   i->reader.id[LOG_ID_SIZE] = '\0';
+  i->header_damaged = true;
+  i->next_seq = 0;
+  return log_salvage_id(i->reader.fd, i->reader.id, found);
 }
 
-static int read_header(inspection *i, kv_error *err) {
+static int salvage_error(const inspection *i, int rc, kv_error *err) {
+  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
+  return kv_error_set(err, rc, "read of '%s' failed: %s", i->path, strerror(errno));
+}
+
+static int read_header(inspection *i, bool any, kv_error *err) {
   char head[LOG_HEADER_SIZE_MAX];
   ssize_t got = os_read_all(i->reader.fd, head, sizeof head, 0);
   if (got < 0) {
@@ -68,23 +85,24 @@ static int read_header(inspection *i, kv_error *err) {
   size_t size = lf != NULL ? (size_t)(lf - head) : (size_t)got;
   log_header header;
   uint64_t version = 0;
+  bool found = false;
   int rc = log_parse_header(head, size, &header, &version);
   if (rc == KV_EVERSION) {
     return kv_error_set(err, rc, "log '%s' has format %" PRIu64 "; this reads format 1", i->path,
                         version);
   }
   if (rc == KV_EFOREIGN) {
-    if (size > 0 && (size < 6 || memcmp(head, "WRITE\t", 6) != 0)) {
-      return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
-    }
-    i->original = true;
+    i->original = size == 0 || (size >= 6 && memcmp(head, "WRITE\t", 6) == 0);
+    if (i->original) return KV_OK;
+    rc = any ? salvage_header(i, head, size, &found) : KV_OK;
+    if (rc != KV_OK) return salvage_error(i, rc, err);
+    if (!found) return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
   } else if (rc != KV_OK || lf == NULL) {
-    /* Even its end is not to be trusted: it becomes part of the first stretch, and the first
-    ** transaction behind it that verifies tells where the numbers begin. */
-    salvage_id(i, head, size);
-    i->header_damaged = true;
-    i->next_seq = 0;
+    rc = salvage_header(i, head, size, &found);
+    if (rc != KV_OK) return salvage_error(i, rc, err);
   } else {
+    i->facts.header = true;
+    i->facts.base_seq = header.base_seq;
     memcpy(i->reader.id, header.id, sizeof i->reader.id);
     i->next_seq = header.base_seq + 1;
     i->snapshot_seq = header.base_seq > 0 ? header.base_seq + 1 : 0;
@@ -96,7 +114,7 @@ static int read_header(inspection *i, kv_error *err) {
   return KV_OK;
 }
 
-int inspect_open(const char *path, inspection **out, kv_error *err) {
+static int open_file(const char *path, bool any, inspection **out, kv_error *err) {
   inspection *i = os.malloc(sizeof *i);
   if (i == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   memset(i, 0, sizeof *i);
@@ -116,13 +134,44 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
   } else {
     memcpy(i->path, path, path_size);
     i->reader.size = (uint64_t)facts.st_size;
-    rc = read_header(i, err);
+    i->facts.device = (uint64_t)facts.st_dev;
+    i->facts.inode = (uint64_t)facts.st_ino;
+    rc = read_header(i, any, err);
   }
   if (rc != KV_OK) {
     inspect_close(i);
     return rc;
   }
   *out = i;
+  return KV_OK;
+}
+
+int inspect_open(const char *path, inspection **out, kv_error *err) {
+  return open_file(path, false, out, err);
+}
+
+int inspect_open_any(const char *path, inspection **out, kv_error *err) {
+  return open_file(path, true, out, err);
+}
+
+void inspect_tell(const inspection *i, inspect_facts *out) {
+  *out = i->facts;
+  out->size = i->reader.size;
+  out->original = i->original;
+  memcpy(out->id, i->reader.id, sizeof out->id);
+}
+
+int inspect_refresh(inspection *i, bool *shorter, kv_error *err) {
+  struct stat facts;
+  if (os.fstat(i->reader.fd, &facts) != 0) {
+    return kv_error_set(err, KV_EIO, "fstat of '%s' failed: %s", i->path, strerror(errno));
+  }
+  log_reader_refresh(&i->reader, (uint64_t)facts.st_size);
+  i->at = i->stretch.end = i->sound.end;
+  i->line = i->sound.line;
+  i->next_seq = i->sound.next_seq;
+  i->torn = i->looked_ahead = false;
+  *shorter = i->reader.size < i->at;
   return KV_OK;
 }
 
@@ -197,6 +246,8 @@ static int good_stretch(inspection *i, const log_transaction *t) {
 static int next_stretch(inspection *i) {
   bool zeros = false;
   log_transaction t;
+  i->stretch.begin = i->at;
+  i->stretch.malformed = false;
   int rc = log_reader_zeros(&i->reader, i->at, &zeros);
   if (rc != KV_OK) return rc;
   bool snapshot_missing = zeros && i->next_seq == i->snapshot_seq && i->at < i->reader.size;
@@ -274,6 +325,7 @@ static void take_line(inspection *i, inspect_row *row, char *line, size_t size) 
     take_record(row, &record);
   } else {
     /* Recovery takes no transaction with such a line, whatever its checksum. */
+    i->stretch.malformed = true;
     if (row->status == INSPECT_OK) row->status = i->torn ? INSPECT_TORN : INSPECT_DAMAGED;
     size_t used = strlen(row->note);
     (void)snprintf(row->note + used, sizeof row->note - used, "%s%.150s", used > 0 ? "; " : "",
@@ -300,6 +352,9 @@ static int read_row(inspection *i, inspect_row *row) {
   size_t size;
   bool ended;
   row->offset = i->at;
+  row->line = i->line + 1;
+  row->place = i->stretch.begin;
+  row->whole = i->stretch.seq != 0;
   row->status = i->stretch.status;
   if (row->status == INSPECT_ROOM) return take_room(i, row);
   describe_status(i, row);
@@ -310,6 +365,7 @@ static int read_row(inspection *i, inspect_row *row) {
     /* The next transaction begins inside this line. */
     row->size = i->stretch.end - i->at;
     size = (size_t)row->size;
+    ended = false;
   } else if (!ended && !i->original) {
     /* But for zeros where a snapshot should be. */
     bool missing = i->snapshot_seq > 0 && i->stretch.expected_seq == i->snapshot_seq &&
@@ -320,8 +376,19 @@ static int read_row(inspection *i, inspect_row *row) {
     row->size = size;
     i->stretch.end = i->at + size;
   }
+  i->line += ended;
   take_line(i, row, line, size);
   return KV_OK;
+}
+
+/* Remember the end of a transaction that is in place, or of a whole line of an original log. */
+static void note_sound(inspection *i, const inspect_row *row) {
+  bool whole = i->at == i->stretch.end && !i->stretch.malformed &&
+               (row->status == INSPECT_OK || row->status == INSPECT_HEADER);
+  if (!whole && (row->status != INSPECT_ORIGINAL || row->line > i->line)) return;
+  i->sound.end = i->at;
+  i->sound.line = i->line;
+  i->sound.next_seq = i->next_seq;
 }
 
 int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
@@ -338,6 +405,7 @@ int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err) {
     return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
   }
   i->at += row->size;
+  note_sound(i, row);
   *more = row->size > 0; /* else the file has become shorter */
   return KV_OK;
 }

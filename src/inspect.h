@@ -8,6 +8,8 @@
 ** transaction stands than the next, that one is told as torn or damaged, and those that follow it
 ** are in place again.
 **
+** A damaged header does not hide the transactions: log_salvage.h finds what they verify with.
+**
 ** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If none is
 ** and any is torn, opening cuts the log off there.
 **
@@ -35,6 +37,10 @@ typedef enum inspect_status {
 typedef struct inspect_row {
   uint64_t offset; /* of the line, bytes */
   uint64_t size;   /* bytes, LF included */
+  uint64_t line;   /* its number, from 1 */
+  uint64_t place;  /* where the run of lines began that is told of as one: a transaction that
+                   ** verifies, or all between two places that do */
+  bool whole;      /* its transaction verifies, wherever it stands */
   inspect_status status;
   const char *op;  /* "KVSTORE", "WRITE", "DELETE", "COMMIT"; NULL: not to be told */
   const char *key; /* NULL: none */
@@ -50,6 +56,28 @@ typedef struct inspect_row {
 ** original log), KV_EVERSION, KV_EIO, KV_ENOMEM. The caller closes. */
 int inspect_open(const char *path, inspection **out, kv_error *err);
 void inspect_close(inspection *i);
+
+/* The same, and also with a file that does not begin like a log, if at least two transactions near
+** its beginning show that it is one: for those who save what can be saved. Its beginning is told as
+** a damaged header, though opening calls such a file foreign. */
+int inspect_open_any(const char *path, inspection **out, kv_error *err);
+
+/* What is known of the file itself. */
+typedef struct inspect_facts {
+  uint64_t size;     /* of the file, bytes */
+  bool original;     /* a log without a header, or an empty file */
+  bool header;       /* it verifies; if it does not, id and base_seq are not to be trusted */
+  char id[17];       /* NUL-terminated; if the header does not verify, what makes transactions
+                     ** verify, which may be any bytes */
+  uint64_t base_seq; /* the first transaction of the file is the next one */
+  uint64_t device, inode;
+} inspect_facts;
+void inspect_tell(const inspection *i, inspect_facts *out);
+
+/* Take the file as it is by now, for one that others write to: what was found behind the last
+** transaction that is in place is forgotten, and the next line is the one behind it. *shorter tells
+** that the file ends before that, so that only a new inspection can say what is in it. KV_EIO. */
+int inspect_refresh(inspection *i, bool *shorter, kv_error *err);
 
 /* The next line; *more is false at the end. KV_EIO, KV_ENOMEM. */
 int inspect_next(inspection *i, inspect_row *row, bool *more, kv_error *err);

@@ -62,6 +62,13 @@ void log_reader_init(log_reader *r, int fd, uint64_t size) {
   *r = (log_reader){.fd = fd, .size = size};
 }
 
+void log_reader_refresh(log_reader *r, uint64_t size) {
+  r->size = size;
+  r->window.size = 0;
+  r->window_offset = 0;
+  r->given_offset = 0;
+}
+
 void log_reader_free(log_reader *r) {
   buf_free(&r->window);
   r->window_offset = 0;

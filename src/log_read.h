@@ -38,6 +38,9 @@ typedef struct log_transaction {
 /* Start reading fd, of which size bytes count. */
 void log_reader_init(log_reader *r, int fd, uint64_t size);
 
+/* Others write to the file, of which size bytes count by now: forget what was read of it. */
+void log_reader_refresh(log_reader *r, uint64_t size);
+
 /* Give the window's memory back. */
 void log_reader_free(log_reader *r);
 

@@ -23,6 +23,7 @@
 #     do_eqp_test ?-db DB? NAME SQL PATTERN  the plan of SQL: its lines, or a glob for all of them
 #     do_shell_test NAME SCRIPT EXPECTED ?ARG...?   what the sqlite3 shell prints
 #     execsql SQL ?DB?, catchsql SQL ?DB?, eqp SQL ?DB?, shell SCRIPT ?ARG...?
+#     kvstore ARG...                         run the program: its exit code and all it prints
 #     strace ARG...                          run strace; its own and the program's output
 #     reset_db ?FILE?                        close db, if open, and open it anew
 #     open_db NAME ?FILE?                    one more connection
@@ -177,6 +178,19 @@ proc shell {script args} {
     return [exec $tester::sqlite3 -batch -init /dev/null -cmd $load {*}$args << $script 2>@1]
   } trap CHILDSTATUS output {
     return [regsub {\n?child process exited abnormally$} $output {}]
+  }
+}
+
+# Both streams of the program, in the order they were written, behind its exit code. A leading
+# "-in TEXT" is its input.
+proc kvstore {args} {
+  set input ""
+  if {[lindex $args 0] eq "-in"} { set args [lassign $args - input] }
+  try {
+    return [list 0 [exec $tester::bin {*}$args << $input 2>@1]]
+  } trap CHILDSTATUS {output options} {
+    set code [lindex [dict get $options -errorcode] 2]
+    return [list $code [regsub {\n?child process exited abnormally$} $output {}]]
   }
 }
 

@@ -1,57 +1,56 @@
 /*
 ** main.c - the program kvstore: what can be done with a log from the command line.
 **
-** Exit codes: 0 all is well; 1 the log has a torn tail; 2 anything else went wrong.
+** One word chooses the tool, the rest is the tool's (tool.h). Exit codes: 0 all is well; 1 what the
+** tool's --help says; 2 anything went wrong, or was not understood.
 */
-#include "kv.h"
+#include "tool.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-static const char usage[] =
-    "usage: kvstore check FILE    verify every transaction of a log, changing nothing\n"
-    "       kvstore --version\n"
-    "       kvstore --help\n"
-    "\n"
-    "The log is written through SQLite: in the sqlite3 shell, .load ./kvstore\n";
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *what;
+} tools[] = {
+    {"check", tool_check, "verify every transaction of a log, changing nothing"},
+    {"repair", tool_repair, "write what verifies of a damaged log to a new one"},
+    {"dump", tool_dump, "write the content as SQL, TSV or JSON"},
+    {"load", tool_load, "read what dump wrote into a log"},
+    {"log", tool_log, "show a log line by line, and follow it as it grows"},
+    {"compact", tool_compact, "rewrite a log to what is live, while others write"},
+    {"stat", tool_stat, "tell what is in a log, and how much of it is live"},
+};
 
-/* Opening verifies everything, so that a check is an opening that never writes. */
-static int check(const char *path) {
-  kv_options options = {.path = path, .readonly = true};
-  kv *db;
-  kv_error err;
-  kv_stats stats;
-  int rc = kv_open(&options, &db, NULL, &err);
-  if (rc == KV_OK) {
-    rc = kv_get_stats(db, &stats, &err);
-    if (rc != KV_OK) (void)kv_close(db, NULL);
-  }
-  if (rc != KV_OK) {
-    fprintf(stderr, "kvstore: %s\n", err.text);
-    return 2;
-  }
-  printf("%s: %" PRIu64 " transactions verified, %" PRIu64 " keys, %" PRIu64 " bytes\n", path,
-         stats.replay_transactions, stats.keys, stats.log_bytes);
-  if (stats.torn_bytes > 0) {
-    printf("%s: torn tail: %" PRIu64 " bytes behind transaction %" PRIu64 " (byte %" PRIu64
-           ") were not flushed before a crash; the next writer saves them and cuts them off\n",
-           path, stats.torn_bytes, stats.seq, stats.log_bytes);
-  }
-  (void)kv_close(db, NULL);
-  return stats.torn_bytes > 0 ? 1 : 0;
+enum { TOOLS = sizeof tools / sizeof tools[0] };
+
+static void usage(FILE *out) {
+  fputs("usage: kvstore TOOL [OPTION...] FILE\n\n", out);
+  for (int i = 0; i < TOOLS; i++) fprintf(out, "  %-8s %s\n", tools[i].name, tools[i].what);
+  fputs("\n'kvstore TOOL --help' tells more, 'kvstore --version' the version. The log is written\n"
+        "through SQLite, too: in the sqlite3 shell, .load ./kvstore\n",
+        out);
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[1], "check") == 0) return check(argv[2]);
-  if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-    printf("kvstore %s\n", kv_version());
-    return 0;
+  if (argc >= 2) {
+    for (int i = 0; i < TOOLS; i++) {
+      if (strcmp(argv[1], tools[i].name) == 0) {
+        int code = tools[i].run(argc - 1, argv + 1);
+        if (fflush(stdout) != 0 || ferror(stdout)) code = tool_fail("cannot write to stdout");
+        return code;
+      }
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+      printf("kvstore %s\n", kv_version());
+      return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+      usage(stdout);
+      return 0;
+    }
+    fprintf(stderr, "kvstore: '%s' is not a tool of it\n", argv[1]);
   }
-  if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-    fputs(usage, stdout);
-    return 0;
-  }
-  fputs(usage, stderr);
+  usage(stderr);
   return 2;
 }
