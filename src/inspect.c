@@ -367,9 +367,13 @@ static int read_row(inspection *i, inspect_row *row) {
     size = (size_t)row->size;
     ended = false;
   } else if (!ended && !i->original) {
+    /* But for zeros where a snapshot should be. */
+    bool missing = i->snapshot_seq > 0 && i->stretch.expected_seq == i->snapshot_seq &&
+                   i->stretch.status == INSPECT_DAMAGED;
     size_t used = without_zeros(line, size);
-    if (used == 0) return take_room(i, row);
-    row->size = size = used;
+    if (used == 0 && !missing) return take_room(i, row);
+    if (used > 0) size = used;
+    row->size = size;
     i->stretch.end = i->at + size;
   }
   i->line += ended;

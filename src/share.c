@@ -274,12 +274,13 @@ static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *in
   }
 }
 
-/* Ask to be the next, in the place of an heir that has died too. */
+/* Ask to be the next, in the place of an heir that has died too. The owner is us if it was just
+** handed to us: its own heir it must not be, for then it would get it back when it does not wait. */
 static void become_heir(const share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
-  uint32_t heir = heir_of(word);
-  if (owner_of(word) == 0 || (heir != 0 && is_alive(s, heir))) return;
-  (void)atomic_compare_exchange_strong(&lock->word, &word, word_of(owner_of(word), s->member));
+  uint32_t owner = owner_of(word), heir = heir_of(word);
+  if (owner == 0 || owner == s->member || (heir != 0 && is_alive(s, heir))) return;
+  (void)atomic_compare_exchange_strong(&lock->word, &word, word_of(owner, s->member));
 }
 
 /* Stop asking; true if it was handed to us meanwhile. */

@@ -65,7 +65,8 @@ typedef struct share_page {
   _Atomic uint64_t durable_seq; /* newest one on stable storage */
   _Atomic uint32_t broken;      /* a write or flush has failed: nothing is committed any more */
   _Atomic uint32_t unrepaired; /* a member died with the turn, and may have left things half done */
-  char pad_seqs[40];
+  _Atomic uint32_t brief;      /* who has the turn is a checkpoint, which all wait for */
+  char pad_seqs[36];
   _Atomic uint64_t generation;
   struct {
     _Atomic uint64_t snapshot_seq;  /* the file holds everything up to here in its first ... */

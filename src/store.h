@@ -65,6 +65,7 @@ typedef struct store {
     pthread_mutex_t lock;
     pthread_cond_t free;
     const void *owner; /* a handle, NULL: free */
+    bool brief;        /* the owner is a checkpoint */
     unsigned waiting;
     uint64_t began_ns; /* when the process got it from the others */
   } turn;
@@ -149,6 +150,11 @@ int store_find_file(store *s, kv_error *err);
 ** or converted from an original one, if it has to be. KV_EBUSY; KV_EREADONLY (after a failure);
 ** errors as for store_acquire, and KV_EFULL. */
 int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
+
+/* The same for a checkpoint, which has it for a moment at a time, and often unasked: for that moment
+** everybody waits, whatever his timeout. */
+int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
+
 void store_turn_pass(store *s, const void *owner);
 
 #endif

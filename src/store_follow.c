@@ -31,6 +31,8 @@
 
 #define SWITCH_WAIT_NS ((uint64_t)10 * 1000000000u) /* for a file that is just being replaced */
 #define SWITCH_PAUSE_NS 1000000u
+#define SWITCH_SOON_NS 20000000u /* after this a member looks whether who replaces it has died */
+#define HELP_MS 10u
 
 static int no_memory(const store *s, kv_error *err) {
   return kv_error_set(err, KV_ENOMEM, "out of memory following '%s'", s->path);
@@ -129,9 +131,9 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   return rc;
 }
 
-/* See to it that the file which the page speaks of is open. */
+/* See to it that the file which the page speaks of is open. KV_EBUSY: it has not come. */
 static int follow_file(store *s, kv_error *err) {
-  uint64_t end_ns = 0;
+  uint64_t end_ns = 0, wait_ns = s->share.member != 0 ? SWITCH_SOON_NS : SWITCH_WAIT_NS;
   for (;;) {
     share_file file;
     share_read_file(s->share.page, &file);
@@ -139,7 +141,7 @@ static int follow_file(store *s, kv_error *err) {
     bool moved;
     int rc = change_file(s, &file, &moved, err);
     if (rc != KV_OK || moved) return rc;
-    if (end_ns == 0) end_ns = os.now_ns() + SWITCH_WAIT_NS;
+    if (end_ns == 0) end_ns = os.now_ns() + wait_ns;
     if (os.now_ns() >= end_ns) {
       return kv_error_set(err, KV_EBUSY, "'%s' was replaced by something else than its checkpoint",
                           s->path);
@@ -278,7 +280,7 @@ static int follow_unjoined(store *s, kv_error *err) {
   return published != SHARE_CLOSED ? follow_to(s, published, err) : follow_alone(s, err);
 }
 
-int store_follow(store *s, kv_error *err) {
+static int follow(store *s, kv_error *err) {
   int rc = KV_OK;
   pthread_mutex_lock(&s->follow.lock);
   share_page *page = atomic_load(&s->page);
@@ -292,4 +294,19 @@ int store_follow(store *s, kv_error *err) {
   }
   pthread_mutex_unlock(&s->follow.lock);
   return rc;
+}
+
+/* If the file that the page speaks of does not come, whoever was replacing it may have died. Taking the
+** turn repairs that; nobody else might for long. */
+int store_follow(store *s, kv_error *err) {
+  uint64_t end_ns = 0;
+  for (;;) {
+    char us;
+    int rc = follow(s, err);
+    if (rc != KV_EBUSY || s->share.member == 0) return rc;
+    uint64_t now_ns = os.now_ns();
+    if (end_ns == 0) end_ns = now_ns + SWITCH_WAIT_NS;
+    if (now_ns >= end_ns) return rc;
+    if (store_turn_take_briefly(s, &us, HELP_MS, NULL) == KV_OK) store_turn_pass(s, &us);
+  }
 }

@@ -15,6 +15,8 @@
 #include <time.h>
 
 #define TURN_KEEP_NS 1000000u
+#define BRIEF_NS 10000000u /* how long at a time who waits for a checkpoint does */
+#define BRIEF_MOST_NS 500000000u /* its process may have been stopped */
 
 static int busy(const store *s, kv_error *err) {
   return kv_error_set(err, KV_EBUSY, "another writer has the turn in '%s'", store_name(s));
@@ -22,25 +24,25 @@ static int busy(const store *s, kv_error *err) {
 
 /* --- among the handles ---------------------------------------------------------------------------- */
 
-static int take_from_handles(store *s, const void *owner, uint64_t deadline_ns) {
-  int rc = KV_OK;
+static int take_from_handles(store *s, const void *owner, bool brief, uint64_t deadline_ns) {
+  int rc = KV_EBUSY;
   pthread_mutex_lock(&s->turn.lock);
   assert(s->turn.owner != owner);
-  if (s->turn.owner != NULL && deadline_ns > 0) {
-    struct timespec end = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
-                           .tv_nsec = (long)(deadline_ns % 1000000000u)};
+  while (s->turn.owner != NULL) {
+    uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
+    if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
+    if (until_ns <= now_ns) break;
+    struct timespec end = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                           .tv_nsec = (long)(until_ns % 1000000000u)};
     s->turn.waiting++;
-    while (s->turn.owner != NULL && rc != ETIMEDOUT) {
-      rc = pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
-    }
+    (void)pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
     s->turn.waiting--;
   }
   /* Whoever waited takes it if it is free, late or not: the process may have kept it for him. */
   if (s->turn.owner == NULL) {
     s->turn.owner = owner;
+    s->turn.brief = brief;
     rc = KV_OK;
-  } else {
-    rc = KV_EBUSY;
   }
   pthread_mutex_unlock(&s->turn.lock);
   return rc;
@@ -101,8 +103,22 @@ static void pass_to_processes(store *s) {
   share_lock_pass(&s->share, &s->share.page->turn);
 }
 
-static int take_from_processes(store *s, uint64_t deadline_ns, kv_error *err) {
-  if (s->follow.appending) return KV_OK; /* it was kept */
+static int take_share_lock(store *s, uint64_t deadline_ns, bool *inherited, kv_error *err) {
+  share_page *page = s->share.page;
+  uint64_t until_ns = deadline_ns, now_ns = os.now_ns(), most_ns = now_ns + BRIEF_MOST_NS;
+  while (!share_lock_take(&s->share, &page->turn, until_ns, inherited)) {
+    now_ns = os.now_ns();
+    if (atomic_load(&page->brief) == 0 || now_ns >= most_ns) return busy(s, err);
+    until_ns = now_ns + BRIEF_NS;
+  }
+  return KV_OK;
+}
+
+static int take_from_processes(store *s, bool brief, uint64_t deadline_ns, kv_error *err) {
+  if (s->follow.appending) { /* it was kept */
+    atomic_store(&s->share.page->brief, brief);
+    return KV_OK;
+  }
   int rc = KV_OK;
   if (atomic_load(&s->page) == NULL) {
     pthread_mutex_lock(&s->follow.lock);
@@ -111,9 +127,9 @@ static int take_from_processes(store *s, uint64_t deadline_ns, kv_error *err) {
     if (rc != KV_OK) return rc;
   }
   bool inherited;
-  if (!share_lock_take(&s->share, &s->share.page->turn, deadline_ns, &inherited)) {
-    return busy(s, err);
-  }
+  rc = take_share_lock(s, deadline_ns, &inherited, err);
+  if (rc != KV_OK) return rc;
+  atomic_store(&s->share.page->brief, brief);
   if (inherited) atomic_store(&s->share.page->unrepaired, 1);
   rc = prepare(s, err);
   if (rc == KV_OK) {
@@ -126,12 +142,20 @@ static int take_from_processes(store *s, uint64_t deadline_ns, kv_error *err) {
 
 /* --- both ------------------------------------------------------------------------------------------ */
 
-int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
+static int take(store *s, const void *owner, bool brief, unsigned timeout_ms, kv_error *err) {
   uint64_t deadline_ns = timeout_ms > 0 ? os.now_ns() + (uint64_t)timeout_ms * 1000000u : 0;
-  if (take_from_handles(s, owner, deadline_ns) != KV_OK) return busy(s, err);
-  int rc = s->path != NULL ? take_from_processes(s, deadline_ns, err) : KV_OK;
+  if (take_from_handles(s, owner, brief, deadline_ns) != KV_OK) return busy(s, err);
+  int rc = s->path != NULL ? take_from_processes(s, brief, deadline_ns, err) : KV_OK;
   if (rc != KV_OK) store_turn_pass(s, owner);
   return rc;
+}
+
+int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
+  return take(s, owner, false, timeout_ms, err);
+}
+
+int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
+  return take(s, owner, true, timeout_ms, err);
 }
 
 void store_turn_pass(store *s, const void *owner) {
