@@ -274,11 +274,13 @@ static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *in
   }
 }
 
-/* Ask to be the next, in the place of an heir that has died too. */
+/* Ask to be the next, in the place of an heir that has died too. Not if it was handed to us already:
+** who is his own heir would pass it on to himself, and never again. */
 static void become_heir(const share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
   uint32_t heir = heir_of(word);
-  if (owner_of(word) == 0 || (heir != 0 && is_alive(s, heir))) return;
+  if (owner_of(word) == 0 || owner_of(word) == s->member || (heir != 0 && is_alive(s, heir)))
+    return;
   (void)atomic_compare_exchange_strong(&lock->word, &word, word_of(owner_of(word), s->member));
 }
 
