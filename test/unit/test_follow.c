@@ -302,11 +302,10 @@ static uint64_t churn_with_reader(kv *db, uint64_t *random) {
   uint64_t seq = help_stats(db).seq;
   churn("churn", &db, CHURN / 16, random);
   kv_stats with = help_stats(db);
-  CHECK_INT(with.readers, 1);
+  CHECK(with.readers == 1 || with.readers == 2); /* a checkpoint of its own is one too */
   CHECK(with.reader_lag >= CHURN / 16 && with.reader_lag <= with.seq - seq + CHURN);
   kv_cursor_close(c);
-  CHECK_INT(help_stats(db).readers, 0);
-  CHECK_INT(help_stats(db).reader_lag, 0);
+  CHECK(help_stats(db).readers <= 1);
   churn("churn", &db, CHURN / 16, random);
   return help_stats(db).memory_bytes;
 }
@@ -333,6 +332,8 @@ static void test_memory(void) {
   while ((rc = kv_checkpoint(db, &help_err)) == KV_EBUSY)
     usleep(1000); /* its own may be under way */
   CHECK_INT(rc, KV_OK);
+  CHECK_INT(help_stats(db).readers, 0);
+  CHECK_INT(help_stats(db).reader_lag, 0);
   CHECK_INT(kv_check(db, &help_err), KV_OK);
   close_it(db);
   struct stat facts;
