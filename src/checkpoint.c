@@ -227,6 +227,11 @@ static int change_over(checkpoint *c) {
   kv_error why;
   rc = log_draft_finish(&c->draft, true, &writer, &why);
   if (writer.fd < 0) return kv_error_set(c->err, rc, "%s", why.text);
+  /* The turn may have been kept since other handles committed: the tree has all of that. */
+  pthread_mutex_lock(&s->follow.lock);
+  s->follow.at.seq = s->queue.handed_seq;
+  s->follow.at.end = end;
+  pthread_mutex_unlock(&s->follow.lock);
   atomic_fetch_add(&page->checkpoints, 1);
   atomic_store(&page->checkpoint_time, os.time_s());
   commit_switch(&s->queue, &writer, &c->file);
