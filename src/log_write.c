@@ -234,8 +234,13 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
 
 void log_draft_drop(log_draft *draft) {
   if (draft->writer.fd >= 0) {
+    /* As long as it is locked nobody takes it for one that was left behind; and what has its name may
+    ** be another's already, if it has got the log's. */
+    struct stat facts, named;
+    bool has_name = os.fstat(draft->writer.fd, &facts) == 0 &&
+                    os.stat(draft->temporary_path, &named) == 0 && is_same_file(&facts, &named);
+    if (has_name) os.unlink(draft->temporary_path);
     os_close_locked(draft->writer.fd);
-    os.unlink(draft->temporary_path); /* gone already if it has got its name */
   }
   os.free(draft->temporary_path);
   *draft = (log_draft){.writer.fd = -1};
