@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 
@@ -30,7 +29,7 @@ typedef struct checkpoint {
   tree_pin pin;        /* the snapshot */
   int fd;              /* of the log */
   log_reader reader;   /* on it */
-  uint64_t generation; /* of that file */
+  uint64_t generation; /* which file that is */
   uint64_t copied;     /* everything before this byte of the log is in the draft */
   share_file file;
   bool has_turn;
@@ -38,11 +37,6 @@ typedef struct checkpoint {
 
 static int no_memory(checkpoint *c) {
   return kv_error_set(c->err, KV_ENOMEM, "out of memory checkpointing '%s'", c->store->path);
-}
-
-static int under_way(const checkpoint *c) {
-  return kv_error_set(c->err, KV_EBUSY, "a checkpoint of '%s' is under way already",
-                      c->store->path);
 }
 
 /* --- the turn ------------------------------------------------------------------------------------- */
@@ -67,6 +61,13 @@ static void pass_turn(checkpoint *c) {
   c->has_turn = false;
 }
 
+/* Until the draft is locked another process can begin a checkpoint and end it: then the log is a new
+** file, and this draft, made of the old one, lacks what was appended since. */
+static int check_overtaken(checkpoint *c) {
+  if (atomic_load(&c->store->share.page->generation) == c->generation) return KV_OK;
+  return kv_error_set(c->err, KV_EBUSY, "'%s' was just checkpointed by another", c->store->path);
+}
+
 /* Pin the newest version, and open the log at its end. */
 static int pin_newest(checkpoint *c) {
   store *s = c->store;
@@ -79,9 +80,9 @@ static int pin_newest(checkpoint *c) {
     if (c->fd < 0) rc = log_error(c->err, "opening", s->path);
   }
   if (rc == KV_OK) {
-    c->generation = atomic_load(&s->share.page->generation);
     log_reader_init(&c->reader, c->fd, 0);
     memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
+    c->generation = atomic_load(&s->share.page->generation);
   }
   pass_turn(c);
   return rc;
@@ -169,21 +170,20 @@ static int copy_transaction(checkpoint *c, const log_transaction *t) {
   return rc;
 }
 
-/* Copy what lies before byte `end` of the log; KV_ETORN if that does not verify. */
+/* Copy what lies before byte `end` of the log. */
 static int copy_until(checkpoint *c, uint64_t end) {
   int rc = KV_OK;
   c->reader.size = end;
   while (rc == KV_OK && c->copied < end) {
     log_transaction t;
     rc = log_reader_transaction(&c->reader, c->copied, &t);
-    if (rc == KV_ETORN) break;
-    if (rc == KV_EIO) return log_error(c->err, "read", c->store->path);
+    if (rc == KV_ETORN || rc == KV_EIO) return log_error(c->err, "read", c->store->path);
     if (rc != KV_OK) return no_memory(c);
     rc = copy_transaction(c, &t);
     if (rc == KV_OK) c->copied = t.end_offset;
   }
-  int wrote = (rc == KV_OK || rc == KV_ETORN) && c->lines.size > 0 ? write_lines(c) : KV_OK;
-  return wrote == KV_OK ? rc : wrote;
+  if (rc == KV_OK && c->lines.size > 0) rc = write_lines(c);
+  return rc;
 }
 
 /* Copy until little is left, which is on stable storage then. */
@@ -191,13 +191,13 @@ static int catch_up(checkpoint *c) {
   const share_page *page = c->store->share.page;
   int rc = KV_OK;
   for (int round = 0; rc == KV_OK && round < ROUNDS_MAX; round++) {
-    uint64_t end = atomic_load(&page->end);
+    uint64_t end = share_end(page, c->generation);
     if (end - c->copied <= REST_MAX && round > 0) break;
     rc = copy_until(c, end);
+    if (check_overtaken(c) != KV_OK) return KV_EBUSY; /* and `end` was the new file's */
     if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
   }
-  /* Perhaps that was the end of a new file: change_over will see. */
-  return rc == KV_ETORN ? KV_OK : rc;
+  return rc;
 }
 
 /* --- changing over ---------------------------------------------------------------------------------- */
@@ -206,16 +206,9 @@ static int change_over(checkpoint *c) {
   store *s = c->store;
   share_page *page = s->share.page;
   uint64_t end;
-  int rc = commit_end(&s->queue, &end, c->err);
-  /* Another checkpoint came to its end between our pin and our draft: what was committed since is
-  ** not in the file that we have read. */
-  if (rc == KV_OK && atomic_load(&page->generation) != c->generation) return under_way(c);
+  int rc = check_overtaken(c);
+  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);
-  if (rc == KV_ETORN) {
-    rc = kv_error_set(c->err, KV_EIO,
-                      "read of '%s' failed: a transaction at byte %" PRIu64 " does not verify",
-                      s->path, c->copied);
-  }
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   memcpy(c->file.id, c->draft.writer.header.id, sizeof c->draft.writer.header.id);
@@ -239,9 +232,12 @@ static int run(checkpoint *c) {
   struct stat facts;
   if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
   int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
-  if (rc == KV_EBUSY) return under_way(c);
+  if (rc == KV_EBUSY) {
+    kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
+  }
   if (rc != KV_OK) return rc;
-  rc = write_snapshot(c);
+  rc = check_overtaken(c);
+  if (rc == KV_OK) rc = write_snapshot(c);
   tree_unpin(&c->store->tree, &c->pin);
   if (rc == KV_OK) rc = catch_up(c);
   if (rc == KV_OK) rc = take_turn(c);
@@ -267,7 +263,7 @@ int checkpoint_run(store *s, kv_error *err) {
 static void *checkpointer_main(void *context) {
   store *s = context;
   if (checkpoint_run(s, NULL) != KV_OK) { /* not again before it is half as large again */
-    uint64_t end = atomic_load(&s->share.page->end);
+    uint64_t end = share_log_end(s->share.page);
     atomic_store(&s->checkpointer.not_before, end + end / 2);
   }
   atomic_store(&s->checkpointer.busy, false);
@@ -276,7 +272,7 @@ static void *checkpointer_main(void *context) {
 
 void checkpoint_consider(store *s, uint64_t least) {
   const share_page *page = s->share.page;
-  uint64_t end = atomic_load_explicit(&page->end, memory_order_relaxed);
+  uint64_t end = share_log_end(page);
   if (end < least || end < atomic_load(&s->checkpointer.not_before)) return;
   uint64_t values = tree_values(s->tree.head->top);
   if (end / CHECKPOINT_RATIO < s->tree.head->bytes + values * LINE_SIZE) return;

@@ -171,12 +171,12 @@ static void write_out(commit_queue *q) {
   q->filling.size = 0;
   if (q->filling.room > FILLING_KEEP_MAX) buf_free(&q->filling);
   share_page *page = q->page;
-  atomic_store(&page->size, q->log.size);
-  atomic_store(&page->end, q->log.end);
+  share_set_end(page, q->log.end, q->log.size);
   atomic_store(&page->written_seq, q->handed_seq);
 }
 
-/* Open the file that the page says is the log, instead of the one we have. */
+/* Open the file that the page says is the log, instead of the one we have. KV_EBUSY: the file of
+** that name is another one. */
 static int reopen(commit_queue *q, kv_error *err) {
   share_file file;
   share_read_file(q->page, &file);
@@ -188,11 +188,26 @@ static int reopen(commit_queue *q, kv_error *err) {
   return rc;
 }
 
+/* The log's file is not the one that the page speaks of: who replaces it has not told yet, or has
+** died over that. It has all that is written, and on stable storage, but perhaps for its name. */
+static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, kv_error *err) {
+  share_page *page = q->page;
+  if (os_sync_folder(q->log.path) != 0) return log_error(err, "fsync of the folder", q->log.path);
+  if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
+  share_raise(&page->durable_seq, covered);
+  share_raise(&page->published_seq, covered);
+  return KV_OK;
+}
+
 /* Flush what every process has written, having the right to; the lock is given back meanwhile. */
 static int flush_as_owner(commit_queue *q, kv_error *err) {
   share_page *page = q->page;
   uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
-  if (atomic_load(&page->generation) != q->generation) return reopen(q, err);
+  uint64_t generation = atomic_load(&page->generation);
+  if (generation != q->generation) {
+    int rc = reopen(q, err);
+    return rc == KV_EBUSY ? flush_untold(q, generation, covered, err) : rc;
+  }
   log_writer log = q->log;
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
@@ -340,8 +355,8 @@ int commit_resume(commit_queue *q, kv_error *err) {
   if (rc == KV_OK && atomic_load(&q->page->generation) != q->generation) rc = reopen(q, err);
   if (rc == KV_OK) {
     assert(q->filling.size == 0 && q->handed_seq == atomic_load(&q->page->written_seq));
-    q->log.end = atomic_load(&q->page->end);
-    q->log.size = atomic_load(&q->page->size);
+    q->log.end = share_end(q->page, q->generation);
+    q->log.size = share_size(q->page);
     q->appending = true;
   }
   pthread_mutex_unlock(&q->lock);
@@ -369,11 +384,12 @@ void commit_switch(commit_queue *q, const log_writer *log, const share_file *fil
   pthread_mutex_lock(&q->lock);
   assert(q->appending && q->filling.size == 0);
   share_page *page = q->page;
-  atomic_store(&page->size, log->size);
-  atomic_store(&page->end, log->end);
   share_raise(&page->durable_seq, q->handed_seq);
   share_raise(&page->published_seq, q->handed_seq);
-  share_write_file(page, file);
+  share_file now = *file;
+  now.end = log->end;
+  now.size = log->size;
+  share_write_file(page, &now);
   set_log(q, log, atomic_load(&page->generation));
   show(q);
   wake_waiting(q);
@@ -474,8 +490,11 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     } else if (should_lead(q, ticket)) {
       flush(q, q->handed_seq);
     } else {
-      wait_until(&ticket->wake, &q->lock,
-                 full ? ticket_deadline_ns(ticket) : ticket->handed_ns + RELUCTANCE_NS);
+      /* Nobody wakes it when another process has flushed it. */
+      uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
+      if (full && ticket_deadline_ns(ticket) < until_ns) until_ns = ticket_deadline_ns(ticket);
+      if (!full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
+      wait_until(&ticket->wake, &q->lock, until_ns);
       show(q);
     }
   }
@@ -513,7 +532,7 @@ void commit_trim(commit_queue *q) {
   write_out(q);
   if (q->appending && q->failed == KV_OK) {
     log_writer_trim(&q->log);
-    atomic_store(&q->page->size, q->log.size);
+    share_set_end(q->page, q->log.end, q->log.size);
   }
   pthread_mutex_unlock(&q->lock);
 }
@@ -534,8 +553,8 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   if (running) pthread_join(q->flusher.id, NULL);
   assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
   if (last && q->log.fd >= 0) {
-    q->log.end = atomic_load(&q->page->end);
-    q->log.size = atomic_load(&q->page->size);
+    q->log.end = share_end(q->page, q->generation);
+    q->log.size = share_size(q->page);
     log_writer_trim(&q->log);
   }
   int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;

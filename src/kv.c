@@ -224,6 +224,7 @@ void kv_rollback(kv *db) {
 int kv_flush(kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
+  if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
   return commit_flush(&db->txn.store->queue, err);
 }
 
@@ -441,7 +442,7 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
     return kv_error_set(err, KV_ENOMEM, "out of memory");
   const share_page *page = atomic_load(&s->page);
   pthread_mutex_lock(&s->follow.lock);
-  out->log_bytes = page != NULL ? atomic_load(&page->end) : s->follow.at.end;
+  out->log_bytes = page != NULL ? share_log_end(page) : s->follow.at.end;
   pthread_mutex_unlock(&s->follow.lock);
   tree_counts counts;
   tree_count(pin.top, "", 0, &counts);

@@ -301,6 +301,10 @@ int recover_header(int fd, const char *path, recovery *out, kv_error *err) {
   return rc;
 }
 
+uint64_t recover_last_seq(const log_header *header, uint64_t seq) {
+  return header->base_seq > 0 && seq <= header->base_seq ? header->base_seq + 1 : seq;
+}
+
 int recover_continue(int fd, const char *path, tree *t, uint64_t size, uint64_t last_seq,
                      recovery *at, kv_error *err) {
   recovery found = *at;

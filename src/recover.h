@@ -34,6 +34,10 @@ typedef struct recovery {
 int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recovery *out,
                    kv_error *err);
 
+/* The transaction that a replay up to `seq` has to go on to: at least the first one of a file, which
+** has all that was before it. */
+uint64_t recover_last_seq(const log_header *header, uint64_t seq);
+
 /* Read a log's header: *out tells where the first transaction starts. KV_EIO, KV_ENOMEM, KV_EFOREIGN
 ** (also an original log), KV_EVERSION, KV_EDAMAGED. */
 int recover_header(int fd, const char *path, recovery *out, kv_error *err);

@@ -63,6 +63,15 @@ static int lock_join(share *s, kv_error *err) {
   return KV_OK;
 }
 
+/* Remove the file if it has not been filled by anybody. */
+static void remove_if_ours(const share *s) {
+  struct stat facts;
+  if (os.fstat(s->fd, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size == 0 &&
+      has_name(s->fd, s->path)) {
+    os.unlink(s->path);
+  }
+}
+
 /* Open the file and lock it for joining; it may be removed by who leaves until it is locked. */
 static int open_and_lock(share *s, mode_t mode, kv_error *err) {
   for (;;) {
@@ -70,6 +79,7 @@ static int open_and_lock(share *s, mode_t mode, kv_error *err) {
     if (s->fd < 0) return fail(err, "opening", s->path);
     const char *network = os.network_name(s->fd);
     if (network != NULL) {
+      remove_if_ours(s);
       return kv_error_set(err, KV_ECANTOPEN,
                           "'%s' is on a network file system (%s), where processes cannot share "
                           "memory; readonly=1 reads what it holds",
@@ -139,7 +149,10 @@ static bool is_page(const share_page *page) {
 static void reset_page(share_page *page) {
   bool was_page = is_page(page);
   atomic_store(&page->ready, 0);
-  if (!was_page) atomic_store(&page->generation, os.now_ns());
+  if (!was_page) { /* whoever looks at it meanwhile finds nothing in it */
+    atomic_store(&page->published_seq, SHARE_CLOSED);
+    atomic_store(&page->generation, os.now_ns());
+  }
   memcpy(page->magic, magic, sizeof magic);
   page->turn = page->flush = (share_lock){0};
   atomic_store(&page->broken, 0);
@@ -152,6 +165,7 @@ int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_erro
   *s = (share){.fd = -1, .path = page_path(log_path)};
   if (s->path == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", log_path);
   int rc = open_and_lock(s, mode, err);
+  bool locked = rc == KV_OK;
   int others = 0;
   if (rc == KV_OK) {
     others = os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX);
@@ -167,8 +181,7 @@ int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_erro
   if (rc == KV_OK && !others) reset_page(s->page);
   if (rc == KV_OK) rc = take_place(s, err);
   if (rc != KV_OK) {
-    if (s->page == NULL && others == 0 && s->fd >= 0)
-      os.unlink(s->path); /* nobody has any use for it */
+    if (locked && others == 0 && s->page == NULL) remove_if_ours(s); /* nobody has any use for it */
     give_up(s);
     return rc;
   }
@@ -194,7 +207,7 @@ void share_leave(share *s) {
   if (last) {
     atomic_store(&s->page->published_seq, SHARE_CLOSED);
     atomic_store(&s->page->ready, 0);
-    os.unlink(s->path);
+    if (has_name(s->fd, s->path)) os.unlink(s->path); /* else it was removed by hand */
   }
   give_up(s);
 }
@@ -341,6 +354,8 @@ void share_read_file(const share_page *page, share_file *out) {
     for (size_t i = 0; i < SHARE_ID_SIZE; i++) out->id[i] = atomic_load(&page->files[at].id[i]);
     out->snapshot_seq = atomic_load(&page->files[at].snapshot_seq);
     out->snapshot_end = atomic_load(&page->files[at].snapshot_end);
+    out->end = atomic_load(&page->files[at].end);
+    out->size = atomic_load(&page->files[at].size);
   } while (atomic_load(&page->generation) != out->generation);
 }
 
@@ -350,5 +365,25 @@ void share_write_file(share_page *page, const share_file *file) {
   for (size_t i = 0; i < SHARE_ID_SIZE; i++) atomic_store(&page->files[at].id[i], file->id[i]);
   atomic_store(&page->files[at].snapshot_seq, file->snapshot_seq);
   atomic_store(&page->files[at].snapshot_end, file->snapshot_end);
+  atomic_store(&page->files[at].end, file->end);
+  atomic_store(&page->files[at].size, file->size);
   atomic_store(&page->generation, next);
+}
+
+uint64_t share_end(const share_page *page, uint64_t generation) {
+  return atomic_load(&page->files[generation & 1].end);
+}
+
+uint64_t share_log_end(const share_page *page) {
+  return share_end(page, atomic_load(&page->generation));
+}
+
+uint64_t share_size(const share_page *page) {
+  return atomic_load(&page->files[atomic_load(&page->generation) & 1].size);
+}
+
+void share_set_end(share_page *page, uint64_t end, uint64_t size) {
+  unsigned at = atomic_load(&page->generation) & 1;
+  atomic_store(&page->files[at].size, size);
+  atomic_store(&page->files[at].end, end);
 }

@@ -7,7 +7,8 @@
 **
 **     page: | what the file is, and which log it is of       |
 **           | published_seq    the word that readers look at  |
-**           | end, written_seq, durable_seq, ...              |
+**           | written_seq, durable_seq, ...                   |
+**           | generation, files[2]                            |
 **           | turn             a share_lock                   |
 **           | flush            a share_lock                   |
 **           | members[]        how often each place was taken |
@@ -62,21 +63,21 @@ typedef struct share_page {
   char pad_published[56];
   _Atomic uint64_t written_seq; /* newest transaction in the file */
   _Atomic uint64_t durable_seq; /* newest one on stable storage */
-  _Atomic uint64_t end;         /* offset behind the newest transaction */
-  _Atomic uint64_t size;        /* of the file, zeros from end on; for the turn's owner */
   _Atomic uint32_t broken;      /* a write or flush has failed: nothing is committed any more */
   _Atomic uint32_t unrepaired; /* a member died with the turn, and may have left things half done */
   _Atomic uint32_t brief;      /* who has the turn is a checkpoint, which all wait for */
-  char pad_seqs[20];
+  char pad_seqs[36];
   _Atomic uint64_t generation;
   struct {
     _Atomic uint64_t snapshot_seq;  /* the file holds everything up to here in its first ... */
     _Atomic uint64_t snapshot_end;  /* ... bytes; 0: not known */
+    _Atomic uint64_t end;           /* offset behind the newest transaction */
+    _Atomic uint64_t size;          /* of the file, zeros from end on */
     _Atomic char id[SHARE_ID_SIZE]; /* of the log; empty: one of the original program's */
   } files[2];
   _Atomic uint64_t checkpoints;     /* how many there were */
   _Atomic uint64_t checkpoint_time; /* of the last one, seconds since 1970; 0: none yet */
-  char pad_files[24];
+  char pad_files[56];
   share_lock turn;
   char pad_turn[48];
   share_lock flush;
@@ -139,11 +140,21 @@ typedef struct share_file {
   uint64_t generation;
   char id[SHARE_ID_SIZE];
   uint64_t snapshot_seq, snapshot_end;
+  uint64_t end, size;
 } share_file;
 
 void share_read_file(const share_page *page, share_file *out);
 
 /* Change it, by the owner of the turn; the generation becomes the next one. */
 void share_write_file(share_page *page, const share_file *file);
+
+/* Where the log ends; and where the file of a generation ends, unless it has been replaced more than
+** once. */
+uint64_t share_log_end(const share_page *page);
+uint64_t share_end(const share_page *page, uint64_t generation);
+
+/* For the owner of the turn: how large the file is, and what it has become. */
+uint64_t share_size(const share_page *page);
+void share_set_end(share_page *page, uint64_t end, uint64_t size);
 
 #endif

@@ -110,6 +110,10 @@ int store_join(store *s, bool create, kv_error *err);
 /* What a store that is opened read-only has instead. */
 int store_look(store *s, kv_error *err);
 
+/* By a store that is opened read-only: bring what it sees to stable storage. Not with follow.lock.
+** Errors of store_follow. */
+int store_sync_read(store *s, kv_error *err);
+
 /* Leave, closing the queue. */
 int store_leave(store *s, kv_error *err);
 

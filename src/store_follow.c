@@ -120,7 +120,7 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
     rc = find_place(s, fd, file, &place, err);
   } else if (same) {
     uint64_t published = atomic_load(&s->share.page->published_seq);
-    rc = read_anew(s, fd, published, &place, err);
+    rc = read_anew(s, fd, recover_last_seq(&place.header, published), &place, err);
   }
   if (rc == KV_OK && same) {
     use_file(s, fd, file->generation, &place);
@@ -157,7 +157,7 @@ static int follow_to(store *s, uint64_t seq, kv_error *err) {
   while (s->follow.at.seq < seq) {
     uint64_t before = s->follow.at.seq, generation = s->follow.generation;
     int rc = follow_file(s, err);
-    if (rc == KV_OK) rc = read_on(s, atomic_load(&s->share.page->end), seq, err);
+    if (rc == KV_OK) rc = read_on(s, share_end(s->share.page, s->follow.generation), seq, err);
     if (rc != KV_OK) return rc;
     bool stuck = s->follow.at.seq == before && s->follow.generation == generation &&
                  atomic_load(&s->share.page->generation) == generation;
@@ -180,17 +180,21 @@ int store_follow_written(store *s, kv_error *err) {
   return rc;
 }
 
-/* The page's file is not the one that has the log's name: its replacement was not told. */
+/* The page's file is not the one that has the log's name: its replacement was not told. It has all
+** that was written, on stable storage. */
 int store_find_file(store *s, kv_error *err) {
+  share_page *page = s->share.page;
   share_file file;
   recovery place;
+  struct stat facts;
   int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
   int rc = recover_header(fd, s->path, &place, NULL);
+  if (os.fstat(fd, &facts) != 0) rc = KV_EIO;
   os.close(fd);
-  share_read_file(s->share.page, &file);
+  share_read_file(page, &file);
   if (rc == KV_EFOREIGN && file.id[0] == '\0') return KV_OK; /* not converted yet */
   if (rc != KV_OK) {
     return kv_error_set(err, rc, "'%s' cannot be read after a process has died", s->path);
@@ -198,9 +202,13 @@ int store_find_file(store *s, kv_error *err) {
   if (strcmp(file.id, place.header.id) == 0) return KV_OK;
   if (os_sync_folder(s->path) != 0) return log_error(err, "fsync of the folder", s->path);
   uint64_t base_seq = place.header.base_seq;
-  file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0};
+  file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0,
+                      .end = (uint64_t)facts.st_size,
+                      .size = (uint64_t)facts.st_size};
   memcpy(file.id, place.header.id, sizeof place.header.id);
-  share_write_file(s->share.page, &file);
+  share_raise(&page->durable_seq, atomic_load(&page->written_seq));
+  share_raise(&page->published_seq, atomic_load(&page->written_seq));
+  share_write_file(page, &file);
   return KV_OK;
 }
 
@@ -208,8 +216,7 @@ int store_repair(store *s, kv_error *err) {
   share_page *page = s->share.page;
   struct stat facts;
   int rc = store_find_file(s, err);
-  if (rc == KV_OK) rc = follow_file(s, err);
-  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->written_seq), err);
+  if (rc == KV_OK) rc = store_follow_written(s, err);
   if (rc == KV_OK) rc = read_on(s, UINT64_MAX, UINT64_MAX, err);
   if (rc == KV_OK && os.fstat(s->follow.fd, &facts) != 0) rc = log_error(err, "fstat", s->path);
   if (rc != KV_OK) return rc;
@@ -220,8 +227,7 @@ int store_repair(store *s, kv_error *err) {
     if (fd >= 0) os_close_locked(fd);
   }
   if (rc != KV_OK) return rc;
-  atomic_store(&page->size, end);
-  atomic_store(&page->end, end);
+  share_set_end(page, end, end);
   atomic_store(&page->written_seq, s->follow.at.seq);
   atomic_store(&page->unrepaired, 0);
   return KV_OK;
@@ -234,12 +240,21 @@ static bool looks_same(const struct stat *a, const struct stat *b) {
          a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+/* The clock of modification times ticks every few milliseconds: within one that is not over yet the
+** file can change again, in room that it has, and look the same. */
+static bool is_settled(const struct stat *facts) {
+  return facts->st_mtim.tv_sec >= 0 && (uint64_t)facts->st_mtim.tv_sec + 2 <= os.time_s();
+}
+
 /* Whoever wrote is gone, so that everything in the file that verifies is committed. */
 static int follow_alone(store *s, kv_error *err) {
-  struct stat facts;
-  if (os.stat(s->path, &facts) != 0 || looks_same(&facts, &s->follow.seen)) return KV_OK;
-  bool same_file = facts.st_dev == s->follow.seen.st_dev && facts.st_ino == s->follow.seen.st_ino;
-  int rc = KV_OK;
+  struct stat facts, ours;
+  if (os.stat(s->path, &facts) != 0) return KV_OK;
+  int rc = os.fstat(s->follow.fd, &ours) == 0 ? KV_OK : log_error(err, "fstat", s->path);
+  if (rc != KV_OK) return rc;
+  /* By the file that is open; what was seen long ago may have had the number that is this one's now. */
+  bool same_file = facts.st_dev == ours.st_dev && facts.st_ino == ours.st_ino;
+  if (same_file && looks_same(&facts, &s->follow.seen) && is_settled(&facts)) return KV_OK;
   if (same_file) {
     rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
   } else {
@@ -261,7 +276,8 @@ static int follow_unjoined(store *s, kv_error *err) {
   if (!s->readonly) return store_join(s, false, err);
   if (!share_look(&s->share, s->path)) return follow_alone(s, err);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
-  return follow_to(s, atomic_load(&s->share.page->published_seq), err);
+  uint64_t published = atomic_load(&s->share.page->published_seq);
+  return published != SHARE_CLOSED ? follow_to(s, published, err) : follow_alone(s, err);
 }
 
 static int follow(store *s, kv_error *err) {

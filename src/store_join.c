@@ -88,10 +88,10 @@ static void fill_page(store *s, const log_writer *writer) {
   uint64_t base_seq = found->header.base_seq;
   share_file file = {.snapshot_seq = found->original ? found->seq
                                      : base_seq > 0  ? base_seq + 1
-                                                     : 0};
+                                                     : 0,
+                     .end = writer->end,
+                     .size = writer->size};
   if (!found->original) memcpy(file.id, writer->header.id, sizeof writer->header.id);
-  atomic_store(&page->end, writer->end);
-  atomic_store(&page->size, writer->size);
   atomic_store(&page->written_seq, found->seq);
   atomic_store(&page->durable_seq, found->seq);
   atomic_store(&page->unrepaired, 0);
@@ -111,7 +111,7 @@ static int create(store *s, log_writer *writer, kv_error *err) {
 }
 
 /* Nobody else has the log open: recover it, or create it where there is none. */
-static int open_alone(store *s, log_writer *writer, kv_error *err) {
+static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err) {
   struct stat facts;
   int fd;
   int rc = open_log(s, &fd, &facts, err);
@@ -140,6 +140,12 @@ static int open_alone(store *s, log_writer *writer, kv_error *err) {
     }
     if (rc != KV_OK) os_close_locked(fd);
   }
+  if (rc == KV_OK) *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (rc == KV_OK && *reading < 0) {
+    rc = open_error(s, errno, err);
+    tree_edit_rollback(&s->tree);
+    os_close_locked(writer->fd);
+  }
   if (rc != KV_OK) writer->fd = -1;
   return rc;
 }
@@ -167,15 +173,32 @@ static int help_switch(store *s, kv_error *err) {
   return rc;
 }
 
-/* Open the log as the others have it. */
-static int open_with_others(store *s, log_writer *writer, share_file *file, kv_error *err) {
+/* Open the file that fd has open once more, for reading; *reading is -1 if its name is another's. */
+static int open_again(const store *s, int fd, int *reading, kv_error *err) {
+  struct stat facts, named;
+  *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
+  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
+      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
+    return KV_OK;
+  }
+  os.close(*reading);
+  *reading = -1;
+  return KV_OK;
+}
+
+/* Open the log as the others have it, and once more for reading. */
+static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
+                            kv_error *err) {
   uint64_t end_ns = os.now_ns() + FIND_WAIT_NS;
   struct stat facts;
   for (;;) {
     int fd = -1;
     share_read_file(s->share.page, file);
     int rc = open_log(s, &fd, &facts, err);
-    if (rc == KV_OK && fd >= 0 && is_log_of(fd, s, file)) {
+    bool is_it = rc == KV_OK && fd >= 0 && is_log_of(fd, s, file);
+    if (is_it) rc = open_again(s, fd, reading, err);
+    if (is_it && rc == KV_OK && *reading >= 0) {
       *writer = (log_writer){.fd = fd, .path = s->path};
       rc = log_writer_share(writer, err);
       if (rc == KV_OK) {
@@ -185,7 +208,8 @@ static int open_with_others(store *s, log_writer *writer, share_file *file, kv_e
       if (rc == KV_OK) return KV_OK;
     }
     if (fd >= 0) os_close_locked(fd);
-    writer->fd = -1;
+    if (*reading >= 0) os.close(*reading);
+    writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
     if (os.now_ns() >= end_ns) {
       return kv_error_set(err, KV_EBUSY, "'%s' is not the log that other processes have open",
@@ -198,19 +222,17 @@ static int open_with_others(store *s, log_writer *writer, share_file *file, kv_e
 
 /* --- both ------------------------------------------------------------------------------------------- */
 
-/* The share is joined and locked, the log open and replayed, the tree's edit open. */
-static int enter(store *s, const log_writer *writer, bool alone, const share_file *file,
-                 kv_error *err) {
+/* The share is joined, and locked if nobody else is there; the log is open, twice, and replayed, the
+** tree's edit open. */
+static void enter(store *s, const log_writer *writer, int reading, bool alone,
+                  const share_file *file) {
   share_file now = *file;
-  int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
-  if (fd < 0) return open_error(s, errno, err);
   if (alone) {
     fill_page(s, writer);
     share_read_file(s->share.page, &now);
   }
   commit_queue_attach(&s->queue, writer, now.generation);
-  begin_following(s, fd, &now, NULL);
-  return KV_OK;
+  begin_following(s, reading, &now, NULL);
 }
 
 int store_join(store *s, bool create_it, kv_error *err) {
@@ -229,20 +251,18 @@ int store_join(store *s, bool create_it, kv_error *err) {
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   share_file file = {.generation = 0};
-  rc = alone ? open_alone(s, &writer, err) : KV_OK;
-  if (rc == KV_OK && !alone) {
+  int reading = -1;
+  if (alone) {
+    rc = open_alone(s, &writer, &reading, err);
+  } else {
     share_joined(&s->share);
-    rc = open_with_others(s, &writer, &file, err);
-  }
-  if (rc == KV_OK) {
-    rc = enter(s, &writer, alone, &file, err);
-    if (rc != KV_OK) tree_edit_rollback(&s->tree);
+    rc = open_with_others(s, &writer, &reading, &file, err);
   }
   if (rc != KV_OK) {
-    if (writer.fd >= 0) os_close_locked(writer.fd);
     share_leave(&s->share);
     return rc;
   }
+  enter(s, &writer, reading, alone, &file);
   if (alone) share_joined(&s->share);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   return KV_OK;
@@ -256,6 +276,10 @@ int store_look(store *s, kv_error *err) {
   if (rc == KV_OK && fd < 0) rc = open_error(s, ENOENT, err);
   if (rc != KV_OK) return rc;
   uint64_t last = shared ? atomic_load(&s->share.page->published_seq) : UINT64_MAX;
+  recovery head;
+  /* A checkpoint that is just changing over may be ahead of what is visible. */
+  if (recover_header(fd, s->path, &head, NULL) == KV_OK)
+    last = recover_last_seq(&head.header, last);
   rc = replay_into_tree(s, fd, last, err);
   if (rc == KV_OK && !shared) {
     rc = sync_as_it_is(s, fd, err);
@@ -268,6 +292,15 @@ int store_look(store *s, kv_error *err) {
   begin_following(s, fd, NULL, &facts);
   if (shared) atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   return KV_OK;
+}
+
+int store_sync_read(store *s, kv_error *err) {
+  int rc = store_refresh(s, err);
+  if (rc != KV_OK) return rc;
+  pthread_mutex_lock(&s->follow.lock);
+  rc = sync_as_it_is(s, s->follow.fd, err);
+  pthread_mutex_unlock(&s->follow.lock);
+  return rc;
 }
 
 int store_leave(store *s, kv_error *err) {

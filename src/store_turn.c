@@ -97,7 +97,7 @@ static void pass_to_processes(store *s) {
     commit_suspend(&s->queue);
     s->follow.appending = false;
     s->follow.at.seq = s->queue.handed_seq;
-    s->follow.at.end = atomic_load(&s->share.page->end);
+    s->follow.at.end = share_end(s->share.page, s->follow.generation);
   }
   pthread_mutex_unlock(&s->follow.lock);
   share_lock_pass(&s->share, &s->share.page->turn);
