@@ -85,7 +85,7 @@ C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test test-matrix demo bench format format-check lint \
+.PHONY: all loadable program static unit test test-matrix soak crash mutants demo bench format format-check lint \
         install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -112,6 +112,13 @@ soak: all | setup ## Compare with an ordinary table at random for MINUTES (60), 
 	$(Q)end=$$(($$(date +%s) + 60 * $(or $(MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \
 	  TWIN_STEPS=100000 BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh twin || exit 1; done
+
+crash: unit ## Open what 100,000 different crashes leave of the disk; CRASH_STATES: another number.
+	$(Q)rm -rf $(B)/crash && mkdir -p $(B)/crash && cd $(B)/crash && \
+	  CRASH_STATES=$(or $(CRASH_STATES),100000) ../test/unit/test_crash
+
+mutants: | setup ## Break the engine in the ways test/mutants.sh lists: do the tests notice each?
+	$(Q)test/mutants.sh $(MUTANTS)
 
 demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 
@@ -37,6 +38,11 @@ typedef struct checkpoint {
 
 static int no_memory(checkpoint *c) {
   return kv_error_set(c->err, KV_ENOMEM, "out of memory checkpointing '%s'", c->store->path);
+}
+
+static int under_way(const checkpoint *c) {
+  return kv_error_set(c->err, KV_EBUSY, "a checkpoint of '%s' is under way already",
+                      c->store->path);
 }
 
 /* --- the turn ------------------------------------------------------------------------------------- */
@@ -177,7 +183,13 @@ static int copy_until(checkpoint *c, uint64_t end) {
   while (rc == KV_OK && c->copied < end) {
     log_transaction t;
     rc = log_reader_transaction(&c->reader, c->copied, &t);
-    if (rc == KV_ETORN || rc == KV_EIO) return log_error(c->err, "read", c->store->path);
+    if (rc == KV_ETORN) {
+      return kv_error_set(c->err, KV_EIO,
+                          "read of '%s' failed: the transaction at byte %" PRIu64
+                          " does not verify",
+                          c->store->path, c->copied);
+    }
+    if (rc == KV_EIO) return log_error(c->err, "read", c->store->path);
     if (rc != KV_OK) return no_memory(c);
     rc = copy_transaction(c, &t);
     if (rc == KV_OK) c->copied = t.end_offset;
@@ -194,7 +206,7 @@ static int catch_up(checkpoint *c) {
     uint64_t end = share_end(page, c->generation);
     if (end - c->copied <= REST_MAX && round > 0) break;
     rc = copy_until(c, end);
-    if (check_overtaken(c) != KV_OK) return KV_EBUSY; /* and `end` was the new file's */
+    if (check_overtaken(c) != KV_OK) return KV_EBUSY;
     if (rc == KV_OK) rc = log_writer_sync(&c->draft.writer, c->err);
   }
   return rc;
@@ -215,6 +227,11 @@ static int change_over(checkpoint *c) {
   kv_error why;
   rc = log_draft_finish(&c->draft, true, &writer, &why);
   if (writer.fd < 0) return kv_error_set(c->err, rc, "%s", why.text);
+  /* The turn may have been kept since other handles committed: the tree has all of that. */
+  pthread_mutex_lock(&s->follow.lock);
+  s->follow.at.seq = s->queue.handed_seq;
+  s->follow.at.end = end;
+  pthread_mutex_unlock(&s->follow.lock);
   atomic_fetch_add(&page->checkpoints, 1);
   atomic_store(&page->checkpoint_time, os.time_s());
   commit_switch(&s->queue, &writer, &c->file);
@@ -232,9 +249,7 @@ static int run(checkpoint *c) {
   struct stat facts;
   if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
   int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
-  if (rc == KV_EBUSY) {
-    kv_error_set(c->err, rc, "a checkpoint of '%s' is under way already", c->store->path);
-  }
+  if (rc == KV_EBUSY) return under_way(c);
   if (rc != KV_OK) return rc;
   rc = check_overtaken(c);
   if (rc == KV_OK) rc = write_snapshot(c);

@@ -228,6 +228,7 @@ int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *
   (void)os.lock(draft->writer.fd, true, 0, 0);
   *out = draft->writer;
   os.free(draft->temporary_path);
+  *draft = (log_draft){.writer.fd = -1}; /* nothing to drop any more, also where rc is an error */
   return rc;
 }
 

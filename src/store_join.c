@@ -152,12 +152,14 @@ static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err)
 
 /* --- later ones ------------------------------------------------------------------------------------- */
 
-/* Whether an open file is the log that the page speaks of. */
-static bool is_log_of(int fd, const store *s, const share_file *file) {
+/* Whether an open file is the log that the page speaks of. KV_EIO, KV_ENOMEM: it cannot be told. */
+static int is_log_of(int fd, const store *s, const share_file *file, bool *is, kv_error *err) {
   recovery found;
-  int rc = recover_header(fd, s->path, &found, NULL);
-  if (file->id[0] == '\0') return rc == KV_EFOREIGN;
-  return rc == KV_OK && strcmp(found.header.id, file->id) == 0;
+  int rc = recover_header(fd, s->path, &found, err);
+  if (rc == KV_EIO || rc == KV_ENOMEM) return rc;
+  *is = file->id[0] == '\0' ? rc == KV_EFOREIGN
+                            : rc == KV_OK && strcmp(found.header.id, file->id) == 0;
+  return KV_OK;
 }
 
 /* The log is not the page's: whoever was replacing it has died, or is at it. */
@@ -194,11 +196,12 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
   struct stat facts;
   for (;;) {
     int fd = -1;
+    bool is_it = false;
     share_read_file(s->share.page, file);
     int rc = open_log(s, &fd, &facts, err);
-    bool is_it = rc == KV_OK && fd >= 0 && is_log_of(fd, s, file);
-    if (is_it) rc = open_again(s, fd, reading, err);
-    if (is_it && rc == KV_OK && *reading >= 0) {
+    if (rc == KV_OK && fd >= 0) rc = is_log_of(fd, s, file, &is_it, err);
+    if (rc == KV_OK && is_it) rc = open_again(s, fd, reading, err);
+    if (rc == KV_OK && is_it && *reading >= 0) {
       *writer = (log_writer){.fd = fd, .path = s->path};
       rc = log_writer_share(writer, err);
       if (rc == KV_OK) {

@@ -15,8 +15,8 @@
 #include <time.h>
 
 #define TURN_KEEP_NS 1000000u
-#define BRIEF_NS 10000000u /* how long at a time who waits for a checkpoint does */
-#define BRIEF_MOST_NS ((uint64_t)10 * 1000000000u) /* its process may have been stopped */
+#define BRIEF_NS 10000000u       /* how long at a time who waits for a checkpoint does */
+#define BRIEF_MOST_NS 500000000u /* its process may have been stopped */
 
 static int busy(const store *s, kv_error *err) {
   return kv_error_set(err, KV_EBUSY, "another writer has the turn in '%s'", store_name(s));

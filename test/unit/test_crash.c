@@ -2,315 +2,92 @@
 ** test_crash.c - whatever a crash leaves of the disk, opening finds an exact prefix of the commits,
 ** with all that were acknowledged in it.
 **
-** Each scene runs the engine on a disk that records (crash_disk.h), one transaction after another,
-** and notes after each what has been promised: in FULL this very commit, in NORMAL the one
-** 2 * group_size before it, after a flush all. Then the disk is broken off before each event, in
-** many ways each, and the log that is left is opened by the real recovery.
+**     test_crash               a few thousand states, in the tests
+**     test_crash checkpoint    only the scenes whose name starts so
+**     CRASH_STATES=100000 test_crash     rounds with ever other transactions, until that many
+**                                        different states have been opened (make crash)
 **
-** Transaction n puts its number, puts and deletes keys that only depend on n, and marks them with
-** the epoch in which it was made: the same number, tried again after a crash, has another.
+** Each scene runs the engine on a disk that records (crash_disk.h), and notes what has been promised:
+** in FULL every commit that has returned, in NORMAL the one 2 * group_size before it, after a flush or
+** a checkpoint all, and in FULL whatever another handle can see. Then crash_check.h breaks the disk
+** off everywhere.
+**
+** Checkpoints run under load in two ways: in a thread beside those that commit, and alone, with
+** another handle that commits before each write and each flush of the new file.
 */
-#include "crash_disk.h"
+#include "crash_check.h"
 #include "kv_help.h"
 #include "os.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COMMITS_MAX 64
-#define KEYS 5u
-#define SECTORS_TRIED 16u
-#define SEEN_SIZE (1u << 18)
+typedef struct scene {
+  const char *name;
+  void (*play)(const struct scene *scene);
+  kv_sync synchronous;
+  unsigned group_size;
+  unsigned event_step, nested_every;
+  crash_model model;
+  crash_counts counts;
+} scene;
 
-static char epochs[COMMITS_MAX + 2]; /* of transaction n */
-static uint64_t expected[COMMITS_MAX + 2];
-static unsigned base; /* the transactions before the first that has a number */
-static unsigned long states, distinct, cut, promised_more;
-static uint64_t seen[SEEN_SIZE];
+static unsigned round_now; /* 0: as it always was */
+static size_t first_event; /* to crash at: what lies before it is what the scene begins with */
 
-/* --- transactions ------------------------------------------------------------------------------- */
-
-static size_t text_of(char *text, unsigned n, char epoch) {
-  size_t size = n % 6 == 5 ? 2600 : 20 + n * 71 % 600;
-  for (size_t i = 0; i < size; i++) text[i] = (char)('A' + (n + i) % 26);
-  text[0] = epoch;
-  return size;
-}
-
-static unsigned key_of(unsigned n) {
-  return n % KEYS;
-}
-
-static bool deletes(unsigned n) {
-  return n % 4 == 0;
-}
-
-static unsigned deleted_by(unsigned n) {
-  return (n * 3 + 1) % KEYS;
-}
-
-static int make(kv *db, unsigned n, char epoch) {
-  char key[32], text[4096];
-  kv_value value = {.type = KV_TEXT};
-  value.data = text;
-  value.size = text_of(text, n, epoch);
-  int rc = kv_begin(db, BUSY_MS, &help_err);
-  if (rc != KV_OK) return rc;
-  (void)snprintf(key, sizeof key, "k/%u", key_of(n));
-  MUST(kv_put(db, key, strlen(key), &value, NULL, &help_err));
-  (void)snprintf(key, sizeof key, "k/%u", deleted_by(n));
-  if (deletes(n)) MUST(help_delete(db, key));
-  MUST(help_put_number(db, "seq", (int64_t)n));
-  return kv_commit(db, 0, &help_err);
-}
-
-static uint64_t mix(uint64_t hash, const void *data, size_t size) {
-  const unsigned char *bytes = data;
-  for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;
-  return hash;
-}
-
-/* What a store that has the transactions 1 to n holds, from the model alone. */
-static uint64_t hash_of_model(unsigned n) {
-  unsigned holder[KEYS] = {0};
-  for (unsigned i = 1; i <= n; i++) {
-    holder[key_of(i)] = i;
-    if (deletes(i)) holder[deleted_by(i)] = 0;
-  }
-  uint64_t hash = 1;
-  for (unsigned k = 0; k < KEYS; k++) {
-    char key[32], text[4096];
-    if (holder[k] == 0) continue;
-    (void)snprintf(key, sizeof key, "k/%u", k);
-    hash = mix(hash, key, strlen(key));
-    hash = mix(hash, text, text_of(text, holder[k], epochs[holder[k]]));
-  }
-  return hash;
-}
-
-static uint64_t hash_of_store(kv *db) {
-  kv_cursor *c;
-  uint64_t hash = 1;
-  MUST(kv_cursor_open(db, &c, &help_err));
-  MUST(kv_cursor_first(c));
-  for (; kv_cursor_valid(c); kv_cursor_next(c)) {
-    size_t size;
-    kv_value value;
-    const char *key = kv_cursor_key(c, &size);
-    kv_cursor_value(c, &value);
-    if (value.type != KV_TEXT) continue; /* seq */
-    hash = mix(hash, key, size);
-    hash = mix(hash, value.data, value.size);
-  }
-  kv_cursor_close(c);
-  return hash;
-}
-
-static void expect(unsigned from, unsigned to, char epoch) {
-  for (unsigned n = from; n <= to; n++) epochs[n] = epoch;
-  for (unsigned n = 0; n <= to; n++) expected[n] = hash_of_model(n);
-}
-
-/* --- checking a state --------------------------------------------------------------------------- */
-
-static int nothing(int fd) {
-  (void)fd;
-  return 0;
-}
-
-static bool is_new(uint64_t fingerprint) {
-  uint64_t at = fingerprint % SEEN_SIZE;
-  while (seen[at] != 0 && seen[at] != fingerprint) at = (at + 1) % SEEN_SIZE;
-  bool is = seen[at] == 0;
-  seen[at] = fingerprint;
-  return is;
-}
-
-static void tell(const char *scene, const crash_state *state) {
-  printf("  %s: events %zu, kind %d, index %llu\n", scene, state->events, (int)state->kind,
-         (unsigned long long)state->index);
-}
-
-/* Open what is left; check it; write on and check again. */
-static bool check_left(uint64_t floor, unsigned last, bool go_on) {
-  kv_options options = help_options("crash/log", KV_SYNC_FULL, 1, 10);
-  kv *db;
-  kv_error notice = {.code = KV_OK};
-  if (!CHECK_INT(kv_open(&options, &db, &notice, &help_err), KV_OK)) {
-    printf("  %s\n", help_err.text);
-    return false;
-  }
-  int64_t found = help_number(db, "seq");
-  uint64_t n = found < 0 ? base : (uint64_t)found;
-  bool good = CHECK(n >= floor) && CHECK(n <= last) && CHECK(hash_of_store(db) == expected[n]);
-  cut += notice.code != KV_OK;
-  promised_more += n > floor;
-  if (!good)
-    printf("  found %llu, promised %llu\n", (unsigned long long)n, (unsigned long long)floor);
-  if (good && go_on) {
-    char before = epochs[n + 1];
-    epochs[n + 1] = 'z';
-    good = CHECK_INT(make(db, (unsigned)n + 1, 'z'), KV_OK);
-    MUST(kv_close(db, &help_err));
-    notice.code = KV_OK;
-    MUST(kv_open(&options, &db, &notice, &help_err));
-    good = CHECK_INT(notice.code, KV_OK) && CHECK_INT(help_number(db, "seq"), n + 1) &&
-           CHECK(hash_of_store(db) == hash_of_model((unsigned)n + 1)) && good;
-    epochs[n + 1] = before;
-  }
-  MUST(kv_close(db, &help_err));
-  return good;
-}
-
-static bool try_state(const char *scene, const crash_state *state, uint64_t floor, unsigned last) {
-  states++;
-  crash_disk_build(state, "crash");
-  if (!is_new(crash_disk_fingerprint() ^ (floor + 1) * 0x9e3779b97f4a7c15u)) return true;
-  distinct++;
-  bool good = check_left(floor, last, distinct % 4 == 0);
-  if (!good) tell(scene, state);
-  return good;
-}
-
-/* Crash before every event from one on, in every way. */
-static void crash_everywhere(const char *scene, size_t from, unsigned last) {
-  static const crash_kind whole[] = {CRASH_ALL, CRASH_NONE, CRASH_SIZE, CRASH_NO_NAMES};
-  static const crash_kind sectors[] = {CRASH_LOSE_ONE, CRASH_KEEP_ONE, CRASH_CUT};
-  unsigned long before = distinct, cuts = cut;
-  memset(seen, 0, sizeof seen);
-  for (size_t events = from; events <= crash_disk_events(); events++) {
-    uint64_t floor = crash_disk_floor(events);
-    size_t uncertain = crash_disk_uncertain(events);
-    for (size_t i = 0; i < 4; i++) {
-      crash_state state = {.events = events, .kind = whole[i]};
-      if (!try_state(scene, &state, floor, last)) return;
-    }
-    for (size_t i = 0; i < 3; i++) {
-      size_t step = uncertain / SECTORS_TRIED + 1;
-      for (size_t s = (events + i) % step; s < uncertain; s += s < 8 && step > 1 ? 1 : step) {
-        crash_state state = {.events = events, .kind = sectors[i], .index = s};
-        if (!try_state(scene, &state, floor, last)) return;
-      }
-    }
-    for (uint64_t seed = 0; uncertain > 0 && seed < 30; seed++) {
-      crash_state state = {.events = events, .kind = CRASH_RANDOM, .index = events * 100 + seed};
-      if (!try_state(scene, &state, floor, last)) return;
-    }
-  }
-  printf("%-28s %4zu events, %5lu states, %5lu with a torn tail\n", scene, crash_disk_events(),
-         distinct - before, cut - cuts);
-}
-
-/* --- scenes ------------------------------------------------------------------------------------- */
+/* --- playing ------------------------------------------------------------------------------------ */
 
 static void empty(const char *folder) {
   crash_state none = {.kind = CRASH_NONE};
   crash_disk_start();
   crash_disk_stop();
-  crash_disk_build(&none, folder); /* of an empty disk: only removes */
+  crash_disk_build(&none);
+  crash_disk_write(&none, folder, NULL); /* of an empty disk: only removes */
 }
 
-static void end_scene(const char *scene, size_t from, unsigned last) {
-  os_table real;
-  crash_disk_stop();
-  real = os;
-  os.fsync = os.fdatasync = nothing;
-  crash_everywhere(scene, from, last);
-  os = real;
+/* How many transactions back the promise of a commit is. */
+static unsigned lag_of(kv_sync synchronous, unsigned group_size) {
+  if (synchronous == KV_SYNC_FULL) return 0;
+  return synchronous == KV_SYNC_OFF ? CRASH_COMMITS_MAX : 2 * group_size;
 }
 
-/* Commit `from` to `to`; after each, what is promised is `lag` less. */
-static void commit_many(kv *db, unsigned from, unsigned to, char epoch, unsigned lag) {
+static void promise_after(unsigned n, unsigned lag) {
+  if (n > lag) crash_disk_promise(n - lag);
+}
+
+static void commit_many(kv *db, unsigned from, unsigned to, unsigned lag) {
   for (unsigned n = from; n <= to; n++) {
-    MUST(make(db, n, epoch));
-    if (n > lag) crash_disk_promise(n - lag);
+    MUST(crash_make(db, n));
+    promise_after(n, lag);
+    crash_made = n;
   }
 }
 
-static void scene_full(void) {
-  empty("live");
-  expect(1, 36, 'a');
-  crash_disk_start();
-  kv *db = help_open_full("live/log");
-  commit_many(db, 1, 24, 'a', 0);
-  MUST(kv_close(db, &help_err));
-  db = help_open_full("live/log");
-  commit_many(db, 25, 36, 'a', 0);
-  MUST(kv_close(db, &help_err));
-  end_scene("full", 0, 36);
+/* So many more. */
+static void commit_more(kv *db, const scene *s, unsigned count) {
+  commit_many(db, crash_made + 1, crash_made + count, lag_of(s->synchronous, s->group_size));
 }
 
-static void scene_normal(void) {
-  empty("live");
-  expect(1, 60, 'a');
-  crash_disk_start();
-  kv *db = help_open("live/log", KV_SYNC_NORMAL, 3, 3600000);
-  commit_many(db, 1, 45, 'a', 6);
-  MUST(kv_flush(db, &help_err));
-  crash_disk_promise(45);
-  commit_many(db, 46, 60, 'a', 6);
-  MUST(kv_close(db, &help_err));
-  crash_disk_promise(60);
-  end_scene("normal, group_size 3", 0, 60);
+/* Between so many and half as many again, by the round. */
+static unsigned about(unsigned count) {
+  return round_now == 0 ? count : count + (round_now * 7 + count) % (count / 2 + 1);
 }
 
-static void scene_off(void) {
-  empty("live");
-  expect(1, 20, 'a');
-  crash_disk_start();
-  kv *db = help_open("live/log", KV_SYNC_OFF, 50, 10);
-  commit_many(db, 1, 10, 'a', 20);
-  MUST(kv_flush(db, &help_err));
-  crash_disk_promise(10);
-  commit_many(db, 11, 20, 'a', 20);
-  MUST(kv_close(db, &help_err));
-  end_scene("off", 0, 20);
+static kv *open_live(const scene *s) {
+  return help_open("live/log", s->synchronous, s->group_size,
+                   s->synchronous == KV_SYNC_FULL ? 2 : 3600000);
 }
 
-/* A flush fails, the store is opened again while the machine runs on, and writes on: what has been
-** read once must not be taken back when the power fails later. */
-static void scene_failed_flush(kv_sync synchronous, const char *scene) {
+static void begin(const scene *s) {
+  crash_model model = s->model;
+  model.seed = round_now;
   empty("live");
-  expect(1, COMMITS_MAX, 'a');
+  first_event = 0;
+  crash_expect(&model, CRASH_COMMITS_MAX);
   crash_disk_start();
-  kv *db = help_open("live/log", synchronous, 2, 0);
-  commit_many(db, 1, 5, 'a', 4);
-  MUST(kv_flush(db, &help_err));
-  crash_disk_promise(5);
-  crash_disk_fail_sync(1, true, EIO);
-  unsigned n = 6;
-  while (n < COMMITS_MAX && make(db, n, 'a') == KV_OK) n++;
-  CHECK(n <= 6 + 4 + 1);
-  CHECK_INT(kv_flush(db, NULL), KV_EIO);
-  crash_disk_fail_sync(0, false, 0);
-  MUST(kv_close(db, &help_err));
-  db = help_open_full("live/log");
-  int64_t found = help_number(db, "seq");
-  CHECK(found >= 5);
-  crash_disk_promise((uint64_t)found); /* it can be read: FULL shows nothing that may go */
-  commit_many(db, (unsigned)found + 1, (unsigned)found + 16, 'a', 0);
-  MUST(kv_close(db, &help_err));
-  end_scene(scene, 0, (unsigned)found + 16);
-}
-
-static void scene_failed_open(void) {
-  empty("live");
-  expect(1, 12, 'a');
-  crash_disk_start();
-  kv *db = help_open("live/log", KV_SYNC_OFF, 1, 10);
-  commit_many(db, 1, 6, 'a', 20);
-  MUST(kv_close(db, &help_err)); /* nothing is flushed */
-  crash_disk_fail_sync(1, false, EIO);
-  kv_options options = help_options("live/log", KV_SYNC_FULL, 1, 10);
-  CHECK_INT(kv_open(&options, &db, NULL, &help_err), KV_EIO);
-  db = help_open_full("live/log");
-  CHECK_INT(help_number(db, "seq"), 6);
-  crash_disk_promise(6);
-  commit_many(db, 7, 12, 'a', 0);
-  MUST(kv_close(db, &help_err));
-  end_scene("failed flush at opening", 0, 12);
 }
 
 static void write_file(const char *path, const char *data, size_t size, bool sync_name) {
@@ -318,6 +95,7 @@ static void write_file(const char *path, const char *data, size_t size, bool syn
   if (fd < 0 || os_write_all(fd, data, size, 0) != 0 || os.fsync(fd) != 0) abort();
   if (sync_name && os_sync_folder(path) != 0) abort();
   os.close(fd);
+  first_event = crash_disk_events();
 }
 
 static size_t read_file(const char *path, char *data, size_t room) {
@@ -328,43 +106,182 @@ static size_t read_file(const char *path, char *data, size_t room) {
   return (size_t)size;
 }
 
-/* A log of the original program is turned into ours by the first commit. */
-static void scene_conversion(void) {
-  char log[8192], text[4096];
-  size_t size = 0;
-  empty("live");
-  expect(1, 8, 'a');
-  for (unsigned n = 1; n <= 3; n++) { /* 1 to 3 delete nothing; their numbers are texts here */
-    size += (size_t)snprintf(log + size, sizeof log - size, "WRITE\tk/%u\t", key_of(n));
-    size_t text_size = text_of(text, n, 'a');
-    memcpy(log + size, text, text_size);
-    size += text_size;
-    log[size++] = '\n';
+/* --- others ------------------------------------------------------------------------------------- */
+
+static kv *other;
+static unsigned other_lag, other_made, other_most;
+
+/* Commit by another handle, if nobody has the turn. */
+static void other_commits(void) {
+  unsigned n;
+  if (other_made >= other_most || crash_made + 1 >= CRASH_COMMITS_MAX) return;
+  int rc = crash_make_next(other, 0, &n);
+  if (rc == KV_EBUSY) return;
+  CHECK_INT(rc, KV_OK);
+  other_made++;
+  promise_after(n, other_lag);
+}
+
+/* What another handle can see: in FULL it must be there to stay. */
+static void other_reads(void) {
+  int64_t n = help_number(other, "seq");
+  if (n > 0) crash_disk_promise((uint64_t)n);
+}
+
+/* Checkpoint; before each write and flush of the new file the other handle commits, so often at
+** most. Everything committed before is on stable storage then, in every mode. */
+static void checkpoint_under_load(kv *db, const scene *s, unsigned most) {
+  unsigned before = crash_made;
+  other_made = 0;
+  other_most = most;
+  other_lag = lag_of(s->synchronous, s->group_size);
+  crash_disk_watch("log-kvstore-new", true, other_commits);
+  MUST(kv_checkpoint(db, &help_err));
+  crash_disk_watch(NULL, false, NULL);
+  CHECK(other_made >= most || other_made >= 3);
+  crash_disk_promise(before);
+  CHECK(help_stats(db).durable_seq >= before);
+  crash_disk_promise(help_stats(db).durable_seq);
+}
+
+/* --- scenes without checkpoints ------------------------------------------------------------------- */
+
+static void play_commits(const scene *s) {
+  kv *db = open_live(s);
+  if (s->synchronous == KV_SYNC_FULL) {
+    other = open_live(s);
+    crash_disk_watch("log", false, other_reads);
   }
-  crash_disk_start();
-  write_file("live/log", log, size, true);
-  crash_disk_promise(3);
-  size_t written = crash_disk_events();
-  kv *db = help_open_full("live/log");
-  CHECK(hash_of_store(db) == expected[3]);
-  commit_many(db, 4, 8, 'a', 0);
+  commit_more(db, s, about(s->synchronous == KV_SYNC_OFF ? 10 : 24));
+  if (s->synchronous == KV_SYNC_FULL) {
+    crash_disk_watch(NULL, false, NULL);
+    MUST(kv_close(other, &help_err));
+    MUST(kv_close(db, &help_err));
+    db = open_live(s);
+  } else {
+    MUST(kv_flush(db, &help_err));
+    crash_disk_promise(crash_made);
+  }
+  commit_more(db, s, about(12));
   MUST(kv_close(db, &help_err));
-  base = 3;
-  end_scene("conversion", written, 8);
-  base = 0;
+  if (s->synchronous == KV_SYNC_NORMAL) crash_disk_promise(crash_made);
+}
+
+static pthread_t beside;
+static bool is_beside;
+
+static void *beside_main(void *context) {
+  unsigned n;
+  CHECK_INT(crash_make_next(other, BUSY_MS, &n), KV_OK);
+  promise_after(n, other_lag);
+  return context;
+}
+
+/* It returns only when what is being flushed is visible, so that it takes a thread. */
+static void other_commits_beside(void) {
+  if (is_beside) return;
+  is_beside = pthread_create(&beside, NULL, beside_main, NULL) == 0;
+  usleep(1000);
+}
+
+/* While a flush is on its way another handle commits, which needs none and is not covered. */
+static void play_flush_under_load(const scene *s) {
+  kv *db = open_live(s);
+  other = help_open("live/log", KV_SYNC_NORMAL, 50, 3600000);
+  other_lag = lag_of(KV_SYNC_NORMAL, 50);
+  commit_more(db, s, 2);
+  for (unsigned i = about(10); i > 0; i--) {
+    unsigned n;
+    crash_disk_watch("log", false, other_commits_beside);
+    MUST(crash_make_next(db, BUSY_MS, &n));
+    crash_disk_watch(NULL, false, NULL);
+    crash_disk_promise(n);
+    if (CHECK(is_beside)) pthread_join(beside, NULL);
+    is_beside = false;
+    crash_disk_promise(help_stats(db).durable_seq);
+  }
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
+/* A flush fails, the store is opened again while the machine runs on, and writes on: what has been
+** read once must not be taken back when the power fails later. */
+static void play_failed_flush(const scene *s) {
+  kv *db = help_open("live/log", s->synchronous, 2, 0);
+  commit_many(db, 1, 5, 4);
+  MUST(kv_flush(db, &help_err));
+  crash_disk_promise(5);
+  crash_disk_fail_sync(1, true, EIO);
+  unsigned n = 6;
+  while (n < 60 && crash_make(db, n) == KV_OK) n++;
+  CHECK(n <= 6 + 4 + 1);
+  CHECK_INT(kv_flush(db, NULL), KV_EIO);
+  crash_disk_fail_sync(0, false, 0);
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("live/log");
+  int64_t found = help_number(db, "seq");
+  CHECK(found >= 5);
+  crash_disk_promise((uint64_t)found); /* it can be read: FULL shows nothing that may go */
+  commit_many(db, (unsigned)found + 1, (unsigned)found + 12, 0);
+  MUST(kv_close(db, &help_err));
+}
+
+static void play_failed_open(const scene *s) {
+  kv *db = open_live(s);
+  commit_more(db, s, 6);
+  MUST(kv_close(db, &help_err)); /* nothing is flushed */
+  crash_disk_fail_sync(1, false, EIO);
+  kv_options options = help_options("live/log", KV_SYNC_FULL, 1, 10);
+  CHECK_INT(kv_open(&options, &db, NULL, &help_err), KV_EIO);
+  db = help_open_full("live/log");
+  CHECK_INT(help_number(db, "seq"), 6);
+  crash_disk_promise(6);
+  commit_many(db, 7, 12, 0);
+  MUST(kv_close(db, &help_err));
+}
+
+/* A log of the original program is turned into ours by the first commit. */
+static void play_conversion(const scene *s) {
+  static char log[16384];
+  size_t size = 0;
+  for (unsigned n = 1; n <= s->model.lines; n++)
+    size += crash_original_line(log + size, sizeof log - size, n);
+  write_file("live/log", log, size, true);
+  crash_disk_promise(s->model.lines);
+  crash_made = s->model.lines;
+  kv *db = open_live(s);
+  commit_more(db, s, 3);
+  other = open_live(s);
+  checkpoint_under_load(db, s, 3);
+  commit_more(db, s, 3);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
+/* The first thing that happens to a log of the original program is a checkpoint. */
+static void play_conversion_by_checkpoint(const scene *s) {
+  static char log[16384];
+  size_t size = 0;
+  for (unsigned n = 1; n <= s->model.lines; n++)
+    size += crash_original_line(log + size, sizeof log - size, n);
+  write_file("live/log", log, size, true);
+  crash_disk_promise(s->model.lines);
+  crash_made = s->model.lines;
+  kv *db = open_live(s);
+  MUST(kv_checkpoint(db, &help_err));
+  commit_more(db, s, 2);
+  MUST(kv_close(db, &help_err));
 }
 
 /* A torn tail in which a whole transaction follows one that is not; it is cut off, the same number
 ** is given again to one of the same size, and the power fails while the cut is not certain. */
-static void scene_torn(void) {
+static void play_torn(const scene *s) {
   static char log[1 << 18];
   size_t ends[16];
-  empty("live");
-  crash_disk_start();
   crash_disk_stop();
   kv *db = help_open("live/log", KV_SYNC_NORMAL, 50, 3600000);
   for (unsigned n = 1; n <= 8; n++) {
-    MUST(make(db, n, 'a'));
+    MUST(crash_make(db, n));
     ends[n] = (size_t)help_stats(db).log_bytes;
     if (n == 4) MUST(kv_flush(db, &help_err));
   }
@@ -376,51 +293,342 @@ static void scene_torn(void) {
   crash_disk_start();
   write_file("live/log", log, size, true);
   crash_disk_promise(4);
-  size_t written = crash_disk_events();
-  expect(1, 4, 'a');
-  expect(5, 10, 'b');
-  db = help_open_full("live/log");
+  crash_expect_epoch(5, 60, 'b');
+  db = open_live(s);
   CHECK_INT(help_number(db, "seq"), 4);
-  commit_many(db, 5, 10, 'b', 0);
+  commit_many(db, 5, 10, 0);
   MUST(kv_close(db, &help_err));
-  end_scene("torn tail cut off", written, 10);
 }
 
 /* The process that made the log was killed between giving it its name and flushing the folder. */
-static void scene_unsynced_name(void) {
+static void play_unsynced_name(const scene *s) {
   static char log[1 << 18];
-  empty("live");
-  expect(1, 6, 'a');
+  crash_disk_stop();
   kv *db = help_open("live/log", KV_SYNC_OFF, 50, 10);
-  MUST(make(db, 1, 'a'));
+  MUST(crash_make(db, 1));
   MUST(kv_close(db, &help_err));
   size_t size = read_file("live/log", log, sizeof log);
   empty("live");
   crash_disk_start();
   write_file("live/log", log, size, false);
-  size_t written = crash_disk_events();
-  db = help_open_full("live/log");
+  db = open_live(s);
   crash_disk_promise(1);
-  commit_many(db, 2, 6, 'a', 0);
+  commit_many(db, 2, 6, 0);
   MUST(kv_close(db, &help_err));
-  end_scene("name not flushed", written, 6);
 }
 
-int main(void) {
-  if (mkdir("live", 0755) != 0 || mkdir("crash", 0755) != 0) return 1;
-  scene_full();
-  scene_normal();
-  scene_off();
-  scene_failed_flush(KV_SYNC_FULL, "failed flush, full");
-  scene_failed_flush(KV_SYNC_NORMAL, "failed flush, normal");
-  scene_failed_open();
-  scene_conversion();
-  scene_torn();
-  scene_unsynced_name();
-  printf(
-      "%lu states, %lu of them different, %lu with a torn tail, %lu with more than was promised\n",
-      states, distinct, cut, promised_more);
-  CHECK(distinct >= 3000);
-  CHECK(cut >= 500);
+/* --- scenes with checkpoints ----------------------------------------------------------------------- */
+
+/* Checkpoints under load, one right after another too, and across a closing. */
+static void play_checkpoints(const scene *s) {
+  kv *db = open_live(s);
+  other = open_live(s);
+  commit_more(db, s, about(6));
+  checkpoint_under_load(db, s, 4);
+  commit_more(db, s, about(3));
+  checkpoint_under_load(db, s, 2);
+  MUST(kv_checkpoint(db, &help_err));
+  crash_disk_promise(crash_made);
+  commit_more(other, s, 2);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+  if (s->synchronous != KV_SYNC_OFF) crash_disk_promise(crash_made);
+  db = open_live(s);
+  crash_disk_promise(crash_made);
+  other = open_live(s);
+  commit_more(db, s, 2);
+  checkpoint_under_load(db, s, 3);
+  commit_more(db, s, about(2));
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
+/* Values of many blocks, a snapshot of several parts, and rounds of copying. */
+static void play_large(const scene *s) {
+  kv *db = open_live(s);
+  other = open_live(s);
+  commit_more(db, s, 6);
+  checkpoint_under_load(db, s, 4);
+  commit_more(db, s, 1);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
+/* Of a store that holds nothing: never did, and does not any more. */
+static void play_empty(const scene *s) {
+  kv *db = open_live(s);
+  MUST(kv_checkpoint(db, &help_err));
+  MUST(kv_begin(db, 0, &help_err));
+  kv_rollback(db);
+  MUST(kv_checkpoint(db, &help_err)); /* the file is there, with no transaction */
+  other = open_live(s);
+  commit_more(db, s, s->model.wipes);
+  CHECK_STR(help_all(db), "");
+  MUST(kv_checkpoint(db, &help_err));
+  crash_disk_promise(crash_made);
+  commit_more(db, s, s->model.wipes);
+  CHECK_STR(help_all(db), "");
+  checkpoint_under_load(db, s, s->model.wipes); /* and holds something meanwhile */
+  MUST(kv_checkpoint(db, &help_err));
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = open_live(s);
+  commit_more(db, s, 1);
+  MUST(kv_close(db, &help_err));
+}
+
+/* Flush `nth` from the beginning of a checkpoint fails: of the new file, or of the folder after the
+** rename. Either way nothing is lost, and the store can be written again, in the end. */
+static void play_failed_checkpoint(const scene *s) {
+  unsigned nth = 0;
+  for (int rc = KV_EIO; rc != KV_OK && nth < 9;) {
+    kv *db = open_live(s);
+    crash_disk_promise(crash_made);
+    commit_more(db, s, 2);
+    crash_disk_fail_sync(++nth, false, EIO);
+    rc = kv_checkpoint(db, &help_err);
+    crash_disk_fail_sync(0, false, 0);
+    CHECK(rc == KV_OK || rc == KV_EIO);
+    if (rc == KV_OK) crash_disk_promise(crash_made);
+    int again = crash_make(db, crash_made + 1);
+    if (again == KV_OK) {
+      promise_after(++crash_made, lag_of(s->synchronous, s->group_size));
+    } else {
+      CHECK_INT(again, KV_EREADONLY); /* the last step failed */
+      CHECK_INT(rc, KV_EIO);
+    }
+    MUST(kv_close(db, &help_err));
+    if (s->synchronous != KV_SYNC_OFF && again == KV_OK) crash_disk_promise(crash_made);
+  }
+  CHECK(nth >= 4);
+}
+
+/* --- with threads ----------------------------------------------------------------------------------- */
+
+typedef struct writer {
+  pthread_t id;
+  kv_sync synchronous;
+  unsigned group_size, commits;
+  uint64_t auto_checkpoint;
+  kv_error err;
+} writer;
+
+static _Atomic unsigned writers_left;
+
+static void *writer_main(void *context) {
+  writer *w = context;
+  kv_options options = help_options("live/log", w->synchronous, w->group_size, 2);
+  options.settings.auto_checkpoint = w->auto_checkpoint;
+  kv *db = NULL;
+  int rc = kv_open(&options, &db, NULL, &w->err);
+  for (unsigned i = 0, n; rc == KV_OK && i < w->commits; i++) {
+    rc = crash_make_next(db, BUSY_MS, &n);
+    if (rc == KV_OK) promise_after(n, lag_of(w->synchronous, w->group_size));
+  }
+  if (rc == KV_OK) rc = kv_close(db, &w->err);
+  if (rc != KV_OK) printf("  a writer: %d %s\n", rc, w->err.text);
+  writers_left--;
+  return rc == KV_OK ? w : NULL;
+}
+
+static void run_writers(writer *writers, size_t count) {
+  writers_left = (unsigned)count;
+  for (size_t i = 0; i < count; i++)
+    if (pthread_create(&writers[i].id, NULL, writer_main, &writers[i]) != 0) abort();
+}
+
+static void join_writers(writer *writers, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    void *ended;
+    pthread_join(writers[i].id, &ended);
+    CHECK(ended != NULL);
+  }
+}
+
+/* Writers of different modes, and checkpoints as fast as they go. */
+static void play_threads(const scene *s) {
+  writer writers[] = {
+      {.synchronous = s->synchronous, .group_size = s->group_size, .commits = about(12)},
+      {.synchronous = s->synchronous, .group_size = s->group_size, .commits = about(12)},
+      {.synchronous = KV_SYNC_NORMAL, .group_size = 3, .commits = about(6)}};
+  for (size_t i = 0; i < 3; i++) writers[i].auto_checkpoint = KV_NEVER;
+  kv *db = open_live(s);
+  commit_more(db, s, 2);
+  run_writers(writers, 3);
+  unsigned checkpoints = 0;
+  while (writers_left > 0 || checkpoints == 0) {
+    MUST(kv_checkpoint(db, &help_err));
+    crash_disk_promise(help_stats(db).durable_seq);
+    if (++checkpoints >= 20) break;
+    usleep(300);
+  }
+  join_writers(writers, 3);
+  MUST(kv_close(db, &help_err));
+}
+
+/* Checkpoints that start by themselves. */
+static void play_auto(const scene *s) {
+  kv *db = open_live(s);
+  kv_settings settings = {.synchronous = s->synchronous,
+                          .group_size = s->group_size,
+                          .group_timeout_ms = 3600000,
+                          .auto_checkpoint = 2500};
+  kv_set_settings(db, &settings);
+  for (unsigned i = 0; i < 80 && help_stats(db).checkpoints < 2; i++) {
+    commit_more(db, s, 1);
+    usleep(200);
+  }
+  CHECK(help_stats(db).checkpoints >= 1);
+  MUST(kv_close(db, &help_err));
+  if (s->synchronous != KV_SYNC_OFF) crash_disk_promise(crash_made);
+}
+
+/* --- all of them ------------------------------------------------------------------------------------ */
+
+static scene scenes[] = {
+    {.name = "commits", .play = play_commits, .synchronous = KV_SYNC_FULL, .group_size = 1},
+    {.name = "commits", .play = play_commits, .synchronous = KV_SYNC_NORMAL, .group_size = 3},
+    {.name = "commits", .play = play_commits, .synchronous = KV_SYNC_OFF, .group_size = 50},
+    {.name = "flush under load",
+     .play = play_flush_under_load,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 1},
+    {.name = "failed flush", .play = play_failed_flush, .synchronous = KV_SYNC_FULL},
+    {.name = "failed flush", .play = play_failed_flush, .synchronous = KV_SYNC_NORMAL},
+    {.name = "failed opening",
+     .play = play_failed_open,
+     .synchronous = KV_SYNC_OFF,
+     .group_size = 1},
+    {.name = "torn tail", .play = play_torn, .synchronous = KV_SYNC_FULL, .group_size = 1},
+    {.name = "name not flushed",
+     .play = play_unsynced_name,
+     .group_size = 1,
+     .synchronous = KV_SYNC_FULL},
+    {.name = "conversion",
+     .play = play_conversion,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 1,
+     .model = {.lines = 3}},
+    {.name = "conversion",
+     .play = play_conversion,
+     .synchronous = KV_SYNC_NORMAL,
+     .group_size = 3,
+     .model = {.lines = 3}},
+    {.name = "conversion only",
+     .play = play_conversion_by_checkpoint,
+     .synchronous = KV_SYNC_OFF,
+     .group_size = 3,
+     .model = {.lines = 3}},
+    {.name = "checkpoint", .play = play_checkpoints, .synchronous = KV_SYNC_FULL, .group_size = 1},
+    {.name = "checkpoint",
+     .play = play_checkpoints,
+     .synchronous = KV_SYNC_NORMAL,
+     .group_size = 3},
+    {.name = "checkpoint", .play = play_checkpoints, .synchronous = KV_SYNC_OFF, .group_size = 3},
+    {.name = "checkpoint of large",
+     .play = play_large,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 1,
+     .event_step = 3,
+     .model = {.large_size = 70000}},
+    {.name = "checkpoint of nothing",
+     .play = play_empty,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 1,
+     .model = {.wipes = 4}},
+    {.name = "checkpoint of nothing",
+     .play = play_empty,
+     .synchronous = KV_SYNC_NORMAL,
+     .group_size = 2,
+     .model = {.wipes = 4}},
+    {.name = "checkpoint fails",
+     .play = play_failed_checkpoint,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 1},
+    {.name = "checkpoint fails",
+     .play = play_failed_checkpoint,
+     .synchronous = KV_SYNC_NORMAL,
+     .group_size = 50}, /* nobody else flushes */
+    {.name = "threads",
+     .play = play_threads,
+     .synchronous = KV_SYNC_FULL,
+     .group_size = 2,
+     .event_step = 3},
+    {.name = "threads",
+     .play = play_threads,
+     .synchronous = KV_SYNC_NORMAL,
+     .group_size = 4,
+     .event_step = 3},
+    {.name = "automatic", .play = play_auto, .synchronous = KV_SYNC_FULL, .group_size = 1},
+    {.name = "automatic", .play = play_auto, .synchronous = KV_SYNC_NORMAL, .group_size = 3},
+    {.name = "automatic", .play = play_auto, .synchronous = KV_SYNC_OFF, .group_size = 3},
+};
+
+enum { SCENES = sizeof scenes / sizeof scenes[0] };
+
+static int nothing(int fd) {
+  (void)fd;
+  return 0;
+}
+
+static bool run_scene(scene *s, const crash_effort *effort) {
+  crash_effort own = *effort;
+  if (s->event_step > 0) own.event_step = s->event_step;
+  if (s->model.large_size > 0) own.nested_every *= 4;
+  begin(s);
+  s->play(s);
+  crash_disk_stop();
+  os_table real = os;
+  os.fsync = os.fdatasync = nothing;
+  bool good = unit_failed == 0 &&
+              crash_everywhere(s->name, first_event, CRASH_COMMITS_MAX, &own, &s->counts);
+  os = real;
+  return good;
+}
+
+static void report(const char *only) {
+  static const char *const modes[] = {"OFF", "NORMAL", "FULL"};
+  crash_counts all = {0};
+  printf("%-22s %-6s %8s %9s %7s %6s %7s %6s\n", "scene", "mode", "events", "states", "again",
+         "torn", "drafts", "more");
+  for (size_t i = 0; i < SCENES; i++) {
+    const crash_counts *c = &scenes[i].counts;
+    if (strncmp(scenes[i].name, only, strlen(only)) != 0) continue;
+    printf("%-22s %-6s %8zu %9lu %7lu %6lu %7lu %6lu\n", scenes[i].name,
+           modes[scenes[i].synchronous], c->events, c->distinct, c->again, c->cut, c->drafts,
+           c->more);
+    all.events += c->events, all.distinct += c->distinct, all.again += c->again;
+    all.cut += c->cut, all.drafts += c->drafts, all.more += c->more, all.states += c->states;
+  }
+  printf("%-22s %-6s %8zu %9lu %7lu %6lu %7lu %6lu\n", "all", "", all.events, all.distinct,
+         all.again, all.cut, all.drafts, all.more);
+  printf("%lu disk states opened, all different within a scene, of %lu built, in %u rounds\n",
+         all.distinct, all.states, round_now);
+}
+
+static unsigned long distinct_states(void) {
+  unsigned long count = 0;
+  for (size_t i = 0; i < SCENES; i++) count += scenes[i].counts.distinct;
+  return count;
+}
+
+int main(int argc, char **argv) {
+  const char *only = argc > 1 ? argv[1] : "", *wanted = getenv("CRASH_STATES");
+  unsigned long states = wanted != NULL ? strtoul(wanted, NULL, 10) : 0;
+  crash_effort quick = {.sectors = 6, .random = 3, .event_step = 1, .nested_every = 60};
+  crash_effort deep = {.sectors = 24, .random = 12, .event_step = 1, .nested_every = 30};
+  if (mkdir("live", 0755) != 0 || mkdir("crash", 0755) != 0 || mkdir("again", 0755) != 0) return 1;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  bool good = true;
+  do {
+    for (size_t i = 0; good && i < SCENES; i++) {
+      if (strncmp(scenes[i].name, only, strlen(only)) != 0) continue;
+      good = run_scene(&scenes[i], states > 0 ? &deep : &quick);
+    }
+    round_now++;
+    if (states > 0) printf("round %u: %lu states\n", round_now, distinct_states());
+  } while (good && distinct_states() < states);
+  report(only);
+  if (only[0] == '\0') CHECK(distinct_states() >= 5000);
   return unit_done();
 }

@@ -4,6 +4,7 @@
 ** system call.
 */
 #include "process_help.h"
+#include "share.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -243,6 +244,58 @@ static void test_flush_of_readonly(void) {
   MUST(kv_close(looker, &help_err));
 }
 
+/* --- the turn ------------------------------------------------------------------------------------------ */
+
+static share members[3];
+static unsigned waits, pass_at;
+
+/* The owner passes the lock on while another is within its nth wait. */
+static void wait_and_pass(_Atomic uint32_t *word, uint32_t value, uint64_t ns) {
+  (void)word, (void)value, (void)ns;
+  usleep(1500); /* more than SHARE_PATIENCE_NS */
+  if (++waits == pass_at) share_lock_pass(&members[0], &members[0].page->turn);
+}
+
+/* Whoever it was handed to passes it on again, whenever that was. */
+static void test_handing_over(void) {
+  bool alone, inherited;
+  make_log("hand");
+  for (int i = 0; i < 3; i++) {
+    MUST(share_join(&members[i], "hand", 0, &alone, &help_err));
+    if (alone) share_ready(&members[i]);
+    share_joined(&members[i]);
+    CHECK(alone == (i == 0));
+  }
+  share_lock *turn = &members[0].page->turn;
+  os.wait = wait_and_pass;
+  for (pass_at = 1; pass_at <= 4; pass_at++) {
+    waits = 0;
+    CHECK(share_lock_take(&members[0], turn, 0, &inherited) && !inherited);
+    CHECK(!share_lock_take(&members[1], turn, 0, &inherited));
+    CHECK(share_lock_take(&members[1], turn, os.now_ns() + 1000000000u, &inherited) && !inherited);
+    CHECK(!share_lock_take(&members[2], turn, 0, &inherited));
+    share_lock_pass(&members[1], turn);
+    CHECK_INT(atomic_load(&turn->word), 0);
+    CHECK(share_lock_take(&members[2], turn, 0, &inherited) && !inherited);
+    share_lock_pass(&members[2], turn);
+    CHECK_INT(atomic_load(&turn->word), 0);
+  }
+  pass_at = 0; /* an heir that waits in vain resigns */
+  CHECK(share_lock_take(&members[0], turn, 0, &inherited));
+  CHECK(!share_lock_take(&members[1], turn, os.now_ns() + 5000000u, &inherited));
+  share_lock_pass(&members[0], turn);
+  CHECK_INT(atomic_load(&turn->word), 0);
+  CHECK(share_lock_take(&members[1], turn, 0, &inherited) && !inherited);
+  share_leave(&members[1]); /* with the lock: as if it had died */
+  CHECK(share_lock_take(&members[2], turn, 0, &inherited) && inherited);
+  share_lock_pass(&members[2], turn);
+  os.wait = real.wait;
+  share_leave(&members[0]);
+  CHECK(exists("hand-shm"));
+  share_leave(&members[2]);
+  CHECK_INT(left_over("hand"), 0);
+}
+
 /* --- what it costs ------------------------------------------------------------------------------------- */
 
 static unsigned long calls;
@@ -367,6 +420,7 @@ int main(void) {
   test_two_names();
   test_network();
   test_flush_of_readonly();
+  test_handing_over();
   count_calls();
   test_gets_cost_no_call();
   return unit_done();

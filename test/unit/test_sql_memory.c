@@ -197,6 +197,8 @@ static const scenario scenarios[] = {
     {"drop", EACH, "BEGIN; DROP TABLE kv; ROLLBACK", NO},
     {"command", EACH | IN_UTF16,
      "INSERT INTO kv(kv) VALUES('flush'); INSERT INTO kv(kv, value) VALUES('group_size', 1)", NO},
+    {"command checkpoint", EACH | IN_UTF16 | IN_FILE, "INSERT INTO kv(kv) VALUES('checkpoint')",
+     NO},
     {"command wrong", EACH, "INSERT INTO kv(kv) VALUES('dance')", NO},
     {"command value", EACH, "INSERT INTO kv(kv, value) VALUES('group_size', 'many')", NO},
     {"get", EACH | IN_UTF16, "SELECT value, root, parent, name, depth FROM kv WHERE key = 'a/b'",
