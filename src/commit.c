@@ -75,15 +75,70 @@ static bool is_group_due(const commit_queue *q) {
   return false;
 }
 
+/* --- tickets; all with the lock ---------------------------------------------------------------- */
+
+static void ticket_link(commit_queue *q, commit_ticket *ticket) {
+  if (!ticket->detached) pthread_cond_init(&ticket->wake, &q->clock);
+  ticket->next = NULL;
+  ticket->previous = q->last;
+  if (q->last != NULL) {
+    q->last->next = ticket;
+  } else {
+    q->first = ticket;
+  }
+  q->last = ticket;
+}
+
+static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
+  if (ticket->previous != NULL) {
+    ticket->previous->next = ticket->next;
+  } else {
+    q->first = ticket->next;
+  }
+  if (ticket->next != NULL) {
+    ticket->next->previous = ticket->previous;
+  } else {
+    q->last = ticket->previous;
+  }
+  if (!ticket->detached) pthread_cond_destroy(&ticket->wake);
+}
+
+/* A detached ticket goes to those not in use, out of the queue; and comes from there. */
+static void ticket_put_aside(commit_queue *q, commit_ticket *ticket) {
+  ticket_unlink(q, ticket);
+  ticket->next = q->spare;
+  q->spare = ticket;
+}
+
+static commit_ticket *ticket_take(commit_queue *q) {
+  commit_ticket *ticket = q->spare;
+  if (ticket == NULL) return os.malloc(sizeof *ticket);
+  q->spare = ticket->next;
+  return ticket;
+}
+
+/* Those that nobody waits for, published or not. */
+static void tickets_free(commit_queue *q) {
+  while (q->first != NULL && q->first->detached) ticket_put_aside(q, q->first);
+  for (commit_ticket *t = q->spare, *next; t != NULL; t = next) {
+    next = t->next;
+    os.free(t);
+  }
+  q->spare = NULL;
+}
+
 /* --- writing and flushing; all with the lock --------------------------------------------------- */
 
 /* Make visible what has become publishable. */
 static void publish(commit_queue *q) {
   tree_version *newest = NULL;
-  for (commit_ticket *t = q->first; t != NULL && is_publishable(q, t); t = t->next) {
-    if (t->seq <= q->published_seq) continue;
-    newest = t->version;
-    q->published_seq = t->seq;
+  for (commit_ticket *t = q->first, *next; t != NULL && is_publishable(q, t); t = next) {
+    next = t->next;
+    if (t->seq > q->published_seq) {
+      newest = t->version;
+      q->published_seq = t->seq;
+    }
+    if (t->detached) ticket_put_aside(q, t);
   }
   if (newest != NULL) tree_publish(q->tree, newest);
 }
@@ -93,6 +148,7 @@ static void publish(commit_queue *q) {
 static void wake_waiting(commit_queue *q) {
   bool one_leads = is_group_due(q), led = false;
   for (commit_ticket *t = q->first; t != NULL; t = t->next) {
+    if (t->detached) continue;
     if (is_done(q, t) || q->failed != KV_OK) {
       pthread_cond_signal(&t->wake);
     } else if (is_waiting_full(q, t) && !(one_leads && led)) {
@@ -207,32 +263,6 @@ static void ask_flusher(commit_queue *q, const commit_ticket *ticket) {
 
 /* --- committing ------------------------------------------------------------------------------- */
 
-static void ticket_link(commit_queue *q, commit_ticket *ticket) {
-  pthread_cond_init(&ticket->wake, &q->clock);
-  ticket->next = NULL;
-  ticket->previous = q->last;
-  if (q->last != NULL) {
-    q->last->next = ticket;
-  } else {
-    q->first = ticket;
-  }
-  q->last = ticket;
-}
-
-static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
-  if (ticket->previous != NULL) {
-    ticket->previous->next = ticket->next;
-  } else {
-    q->first = ticket->next;
-  }
-  if (ticket->next != NULL) {
-    ticket->next->previous = ticket->previous;
-  } else {
-    q->last = ticket->previous;
-  }
-  pthread_cond_destroy(&ticket->wake);
-}
-
 static int queue_failure(const commit_queue *q, kv_error *err) {
   if (q->failed == KV_OK) return KV_OK;
   return kv_error_set(err, q->failed, "%s", q->failure.text);
@@ -253,11 +283,18 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
                      commit_ticket *ticket, kv_error *err) {
   assert(ops->size > 0 && settings->group_size > 0);
   pthread_mutex_lock(&q->lock);
+  size_t start = q->filling.size;
   int rc = queue_failure(q, err);
   if (rc == KV_OK && append_lines(q, ops) != KV_OK) {
     rc = kv_error_set(err, KV_ENOMEM, "out of memory committing %zu bytes", ops->size);
   }
+  bool detached = ticket == NULL;
+  if (rc == KV_OK && detached && (ticket = ticket_take(q)) == NULL) {
+    q->filling.size = start;
+    rc = kv_error_set(err, KV_ENOMEM, "out of memory committing");
+  }
   if (rc == KV_OK) {
+    ticket->detached = detached;
     ticket->settings = *settings;
     if (settings->synchronous != KV_SYNC_OFF) q->promised = true;
     ticket->seq = ++q->handed_seq;
@@ -339,6 +376,28 @@ void commit_settle(commit_queue *q) {
   pthread_mutex_unlock(&q->lock);
 }
 
+uint64_t commit_handed_seq(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t seq = q->handed_seq;
+  pthread_mutex_unlock(&q->lock);
+  return seq;
+}
+
+uint64_t commit_published_seq(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t seq = q->published_seq;
+  pthread_mutex_unlock(&q->lock);
+  return seq;
+}
+
+/* Sealing happens under the lock, so that the newest version stays the newest meanwhile. */
+int commit_pin_newest(commit_queue *q, tree_pin *out) {
+  pthread_mutex_lock(&q->lock);
+  int rc = tree_pin_head(q->tree, out);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
 int commit_failure(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   int rc = queue_failure(q, err);
@@ -349,13 +408,17 @@ int commit_failure(commit_queue *q, kv_error *err) {
 int commit_queue_close(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool running = q->flusher.running;
+  bool unwritten = q->filling.size > 0 && q->failed == KV_OK;
   q->flusher.stop = true;
   pthread_cond_signal(&q->flusher.wake);
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
+  int flushed = unwritten ? commit_flush(q, err) : KV_OK;
+  tickets_free(q);
   assert(q->first == NULL && !q->flushing);
   bool usable = q->failed == KV_OK;
-  int rc = log_writer_close(&q->log, q->promised && usable, err);
+  int rc = log_writer_close(&q->log, q->promised && usable, flushed == KV_OK ? err : NULL);
+  if (flushed != KV_OK) rc = flushed;
   buf_free(&q->filling);
   pthread_cond_destroy(&q->flusher.wake);
   pthread_cond_destroy(&q->flush_done);

@@ -20,6 +20,10 @@
 ** theirs. Whoever is awake leads for any commit whose group is due. After a flush the first FULL
 ** commit not covered is woken to lead if a group is due, and all of them to watch the time if none is.
 **
+** A transaction may be handed over without anybody waiting for it: its ticket is then the queue's
+** own. It is written and published with the others; in FULL somebody has to lead, by committing or
+** by commit_flush.
+**
 ** After a failed write or flush nothing can be known about the file's tail: the kernel may have
 ** marked the pages clean. So the queue refuses everything from then on, every commit that waits
 ** fails, and its version never becomes visible.
@@ -50,13 +54,15 @@ typedef struct commit_settings {
   unsigned group_timeout_ms;
 } commit_settings;
 
-/* A transaction in the queue; lives on the stack of the thread that commits it. */
+/* A transaction in the queue; lives on the stack of the thread that commits it, or is the queue's
+** if nobody waits. */
 typedef struct commit_ticket {
   struct commit_ticket *next, *previous; /* by seq */
   tree_version *version;
   uint64_t seq;
   uint64_t handed_ns;
   commit_settings settings;
+  bool detached; /* nobody waits: the queue's own, and without a condition */
   pthread_cond_t wake;
 } commit_ticket;
 
@@ -77,7 +83,8 @@ typedef struct commit_queue {
   bool flushing;
   bool promised;               /* some commit was not of mode OFF, so that closing has to flush */
   pthread_cond_t flush_done;   /* for those without a ticket */
-  commit_ticket *first, *last; /* those that have not returned */
+  commit_ticket *first, *last; /* those that have not returned, or that nobody waits for */
+  commit_ticket *spare;        /* detached ones that are not in use */
   int failed;                  /* KV_OK, or why nothing can be committed any more */
   kv_error failure;
   struct {
@@ -101,9 +108,9 @@ void commit_queue_attach(commit_queue *q, const log_writer *log);
 int commit_queue_close(commit_queue *q, kv_error *err);
 
 /* Hand over the transaction whose WRITE and DELETE lines are in ops and whose edit is open in the
-** tree: on success the edit is sealed and the ticket in the queue, and commit_wait must follow. On
-** failure the edit is still open. The caller has the writer's turn. KV_ENOMEM, or the queue's
-** failure. */
+** tree: on success the edit is sealed and the ticket in the queue, and commit_wait must follow, unless
+** ticket is NULL: then nobody waits. On failure the edit is still open. The caller has the writer's
+** turn. KV_ENOMEM, or the queue's failure. */
 int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *settings,
                      commit_ticket *ticket, kv_error *err);
 
@@ -122,6 +129,13 @@ int commit_flush(commit_queue *q, kv_error *err);
 
 /* As commit_flush, and cut the room ahead off, for a process that ends without closing. */
 void commit_settle(commit_queue *q);
+
+/* The newest transaction handed over, and the newest that everybody may see. */
+uint64_t commit_handed_seq(commit_queue *q);
+uint64_t commit_published_seq(commit_queue *q);
+
+/* Pin the newest version handed over, published or not. KV_ENOMEM. */
+int commit_pin_newest(commit_queue *q, tree_pin *out);
 
 /* KV_OK, or why nothing can be committed any more. */
 int commit_failure(commit_queue *q, kv_error *err);

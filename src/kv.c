@@ -179,7 +179,11 @@ void kv_release(kv *db, int number) {
 int kv_commit(kv *db, unsigned flags, kv_error *err) {
   int rc = check_open(db, err);
   if (rc != KV_OK) return rc;
-  return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0, err);
+  if ((flags & KV_UNDOABLE) != 0 && (flags & KV_NO_WAIT) != 0) {
+    return misuse(err, "a commit that does not wait cannot be taken back");
+  }
+  return txn_commit(&db->txn, (flags & KV_UNDOABLE) != 0, (flags & KV_KEEP_TURN) != 0,
+                    (flags & KV_NO_WAIT) != 0, err);
 }
 
 void kv_settle(kv *db) {
@@ -203,6 +207,14 @@ int kv_flush(kv *db, kv_error *err) {
   return commit_flush(&db->txn.store->queue, err);
 }
 
+uint64_t kv_handed_seq(kv *db) {
+  return commit_handed_seq(&db->txn.store->queue);
+}
+
+uint64_t kv_published_seq(kv *db) {
+  return commit_published_seq(&db->txn.store->queue);
+}
+
 /* --- cursors ---------------------------------------------------------------------------------- */
 
 /* Pin what the handle sees now: its own transaction, or the newest committed version. */
@@ -211,17 +223,25 @@ static int pin_now(kv *db, tree_pin *out) {
   return db->txn.state == TXN_OPEN ? tree_pin_edit(t, out) : tree_pin_published(t, out);
 }
 
-int kv_cursor_refresh(kv_cursor *c) {
+static int refresh(kv_cursor *c, bool newest) {
   tree *t = &c->store->tree;
   tree_unpin(t, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
-  int rc = pin_now(c->db, &c->pin);
+  int rc = newest ? commit_pin_newest(&c->store->queue, &c->pin) : pin_now(c->db, &c->pin);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
-int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+int kv_cursor_refresh(kv_cursor *c) {
+  return refresh(c, false);
+}
+
+int kv_cursor_refresh_newest(kv_cursor *c) {
+  return refresh(c, true);
+}
+
+static int cursor_open(kv *db, bool newest, kv_cursor **out, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   kv_cursor *c = os.malloc(sizeof *c);
@@ -230,12 +250,24 @@ int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  if (kv_cursor_refresh(c) != KV_OK) {
+  if (refresh(c, newest) != KV_OK) {
     kv_cursor_close(c);
     return kv_error_set(err, KV_ENOMEM, "out of memory");
   }
   *out = c;
   return KV_OK;
+}
+
+int kv_cursor_open(kv *db, kv_cursor **out, kv_error *err) {
+  return cursor_open(db, false, out, err);
+}
+
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err) {
+  return cursor_open(db, true, out, err);
+}
+
+uint64_t kv_cursor_seq(const kv_cursor *c) {
+  return c->pin.seq;
 }
 
 void kv_cursor_close(kv_cursor *c) {

@@ -124,8 +124,11 @@ void kv_release(kv *db, int number);
 **
 ** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN (only
 ** together with KV_UNDOABLE) the turn is passed on by kv_settle or kv_undo.
+** With KV_NO_WAIT (not together with KV_UNDOABLE) it returns as soon as the transaction is handed over.
+** It is published, like any other, once the durability that the settings ask for is reached; in FULL
+** somebody has to call kv_flush for that, or commit and wait.
 ** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
-enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2 };
+enum { KV_UNDOABLE = 1, KV_KEEP_TURN = 2, KV_NO_WAIT = 4 };
 int kv_commit(kv *db, unsigned flags, kv_error *err);
 
 /* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that
@@ -140,6 +143,11 @@ void kv_rollback(kv *db);
 /* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
 int kv_flush(kv *db, kv_error *err);
 
+/* The number of the newest transaction handed over in this store, whoever did it, and of the newest
+** that everybody may see. The first is never less than the second. */
+uint64_t kv_handed_seq(kv *db);
+uint64_t kv_published_seq(kv *db);
+
 /* Replace the handle's settings; they apply from the next commit on. */
 void kv_set_settings(kv *db, const kv_settings *settings);
 void kv_get_settings(const kv *db, kv_settings *out);
@@ -152,6 +160,13 @@ void kv_cursor_close(kv_cursor *c);
 
 /* Look at the version of now instead. KV_ENOMEM; then the cursor sees an empty one. */
 int kv_cursor_refresh(kv_cursor *c);
+
+/* The same on the newest version handed over, which a crash may still take back: nothing of it may
+** be told to others before kv_published_seq has reached kv_cursor_seq, the number of the version that
+** a cursor looks at. */
+int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err);
+int kv_cursor_refresh_newest(kv_cursor *c);
+uint64_t kv_cursor_seq(const kv_cursor *c);
 
 typedef enum kv_seek { KV_SEEK_GE, KV_SEEK_GT, KV_SEEK_LE, KV_SEEK_LT } kv_seek;
 

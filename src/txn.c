@@ -163,8 +163,8 @@ static int pin_for_undo(txn *x, kv_error *err) {
   return no_memory(err);
 }
 
-int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
-  assert(x->state == TXN_OPEN && (undoable || !keep_turn));
+int txn_commit(txn *x, bool undoable, bool keep_turn, bool no_wait, kv_error *err) {
+  assert(x->state == TXN_OPEN && (undoable || !keep_turn) && !(undoable && no_wait));
   store *s = x->store;
   if (x->records.size == 0) {
     txn_rollback(x);
@@ -174,7 +174,7 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
   bool logged = s->path != NULL;
   int rc = undoable ? pin_for_undo(x, err) : KV_OK;
   if (rc == KV_OK && logged) {
-    rc = commit_hand_over(&s->queue, &x->records, &x->settings, &ticket, err);
+    rc = commit_hand_over(&s->queue, &x->records, &x->settings, no_wait ? NULL : &ticket, err);
   } else if (rc == KV_OK) {
     commit_volatile(&s->queue);
   }
@@ -187,7 +187,7 @@ int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err) {
   if (undoable) tree_pin_move_to_head(&s->tree, &x->after);
   if (!keep_turn) pass_turn(x);
   x->state = TXN_COMMITTED;
-  if (logged) rc = commit_wait(&s->queue, &ticket, err);
+  if (logged && !no_wait) rc = commit_wait(&s->queue, &ticket, err);
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
 }
@@ -243,7 +243,7 @@ int txn_undo(txn *x, kv_error *err) {
     rc = restore_all(x, &lines, err);
     tree_pin before = x->before, after = x->after; /* for they outlive the new commit */
     x->before = x->after = (tree_pin){0};
-    if (rc == KV_OK) rc = txn_commit(x, false, false, err);
+    if (rc == KV_OK) rc = txn_commit(x, false, false, false, err);
     if (x->state == TXN_OPEN) txn_rollback(x);
     tree_unpin(&x->store->tree, &before);
     tree_unpin(&x->store->tree, &after);

@@ -48,7 +48,7 @@ int txn_delete(txn *x, const char *key, size_t size, bool *found, kv_error *err)
 int txn_savepoint_set(txn *x, int number, kv_error *err);
 void txn_rollback_to(txn *x, int number);
 void txn_release(txn *x, int number);
-int txn_commit(txn *x, bool undoable, bool keep_turn, kv_error *err);
+int txn_commit(txn *x, bool undoable, bool keep_turn, bool no_wait, kv_error *err);
 void txn_settle(txn *x);
 int txn_undo(txn *x, kv_error *err);
 void txn_rollback(txn *x);
