@@ -68,6 +68,8 @@ LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 ENGINE := $(wildcard src/*.c)
 FACE   := $(wildcard ext/*.c)
 CLI    := $(wildcard src/cli/*.c)
+# libuv is the server's event loop, hiredis the client's protocol; the extension needs neither.
+CLI_LIBS := -luv -lhiredis -lm
 # test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
 UNITS  := $(wildcard test/unit/test_*.c)
 HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
@@ -169,7 +171,7 @@ $(SO): $(call objects,$(ENGINE) $(FACE)) $(B)/sources
 
 $(PROGRAM): $(call objects,$(CLI)) $(STATIC) $(B)/sources
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(STATIC) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(STATIC) $(CLI_LIBS) $(LDLIBS)
 
 # Made anew each time: ar would keep the object of a source that is gone.
 $(STATIC): $(call objects,$(ENGINE)) $(B)/sources

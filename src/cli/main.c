@@ -3,18 +3,23 @@
 **
 ** Exit codes: 0 all is well; 1 the log has a torn tail; 2 anything else went wrong.
 */
+#include "client.h"
 #include "kv.h"
+#include "server.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char usage[] =
-    "usage: kvstore check FILE    verify every transaction of a log, changing nothing\n"
+    "usage: kvstore server FILE   serve a log to clients of the Redis protocol\n"
+    "       kvstore client WORDS   be such a client: put, get, del, ls, tree, scan\n"
+    "       kvstore check FILE     verify every transaction of a log, changing nothing\n"
     "       kvstore --version\n"
     "       kvstore --help\n"
     "\n"
-    "The log is written through SQLite: in the sqlite3 shell, .load ./kvstore\n";
+    "`kvstore server --help` and `kvstore client --help` tell their options. In the sqlite3\n"
+    "shell, .load ./kvstore opens a log as a table.\n";
 
 /* Opening verifies everything, so that a check is an opening that never writes. */
 static int check(const char *path) {
@@ -43,6 +48,8 @@ static int check(const char *path) {
 }
 
 int main(int argc, char **argv) {
+  if (argc >= 2 && strcmp(argv[1], "server") == 0) return server_main(argc - 2, argv + 2);
+  if (argc >= 2 && strcmp(argv[1], "client") == 0) return client_main(argc - 2, argv + 2);
   if (argc == 3 && strcmp(argv[1], "check") == 0) return check(argv[2]);
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("kvstore %s\n", kv_version());
