@@ -82,7 +82,7 @@ UNIT_BINS := $(UNITS:%.c=$(B)/%)
 SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
 BENCH_BINS := $(BENCH:%.c=$(B)/%)
-C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d)/*.h))
+C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
 
 # --- targets --------------------------------------------------------------------------------------
 
@@ -181,6 +181,10 @@ $(STATIC): $(call objects,$(ENGINE)) $(B)/sources
 $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 	@echo '  LINK $@'
 	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LDLIBS)
+
+# The program's own modules, for the tests of those.
+$(B)/test/unit/test_resp: $(B)/src/cli/resp.o
+$(B)/test/unit/test_glob: $(B)/src/cli/glob.o $(B)/src/cli/value.o
 
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'

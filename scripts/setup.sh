@@ -36,6 +36,15 @@ check() {
     need libsqlite3-dev "SQLite's header and library"
   fi
 
+  # The program's two libraries, likewise.
+  if ! printf '#include <hiredis/hiredis.h>\n#include <uv.h>\nint main(void) { return uv_version() + %s\n' \
+    'sizeof(redisContext) == 0; }' |
+    $cc ${CPPFLAGS-} -x c - -o /dev/null ${LDFLAGS-} -luv -lhiredis >/dev/null 2>&1; then
+    need libuv1-dev "libuv (the server's event loop)"
+    need libhiredis-dev 'hiredis (the client)'
+  fi
+  has redis-cli && has redis-benchmark || need redis-tools 'redis-cli and redis-benchmark (tests)'
+
   tclsh=$(debian tclsh)
   has "$tclsh" || need tcl 'tclsh (the tests are written in Tcl)'
   echo 'if {[catch {package require sqlite3}]} {exit 1}' | "$tclsh" >/dev/null 2>&1 ||

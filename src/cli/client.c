@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <hiredis/hiredis.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,10 +143,16 @@ static void print_line(const redisReply *reply) {
   putchar('\n');
 }
 
+/* There is nothing at or below a key; nothing at all is no failure. */
+static int show_no_node(const char *key) {
+  if (*key == '\0') return DONE;
+  puts("no node at key");
+  return NOT_FOUND;
+}
+
 static int show_names(const redisReply *reply, void *context) {
-  (void)context;
   for (size_t i = 0; i < reply->elements; i++) print_line(reply->element[i]);
-  return reply->elements > 0 ? DONE : NOT_FOUND;
+  return reply->elements > 0 ? DONE : show_no_node(context);
 }
 
 static const char *last_slash(const redisReply *path, size_t *offset) {
@@ -162,7 +169,6 @@ static int depth_of(const redisReply *path) {
 
 /* Each node below its parent: its name, and its value if it has one. */
 static int show_tree(const redisReply *reply, void *context) {
-  (void)context;
   int top = reply->elements > 0 ? depth_of(reply->element[0]->element[0]) : 0;
   for (size_t i = 0; i < reply->elements; i++) {
     const redisReply *path = reply->element[i]->element[0], *value = reply->element[i]->element[1];
@@ -176,7 +182,7 @@ static int show_tree(const redisReply *reply, void *context) {
     }
     putchar('\n');
   }
-  return reply->elements > 0 ? DONE : NOT_FOUND;
+  return reply->elements > 0 ? DONE : show_no_node(context);
 }
 
 /* A page of keys; context gets the cursor to go on with. */
@@ -220,10 +226,11 @@ static int run(client *c, const char **words, int count, bool *is_raw) {
     return ask(c, 2, (const char *[]){"DEL", key}, NULL, show_deleted, NULL);
   }
   if (strcmp(what, "ls") == 0 && count <= 2) {
-    return ask(c, 2, (const char *[]){"KV.CHILDREN", key}, NULL, show_names, NULL);
+    return ask(c, 2, (const char *[]){"KV.CHILDREN", key}, NULL, show_names,
+               (void *)(uintptr_t)key);
   }
   if (strcmp(what, "tree") == 0 && count <= 2) {
-    return ask(c, 2, (const char *[]){"KV.TREE", key}, NULL, show_tree, NULL);
+    return ask(c, 2, (const char *[]){"KV.TREE", key}, NULL, show_tree, (void *)(uintptr_t)key);
   }
   if (strcmp(what, "scan") == 0 && count <= 2) return scan(c, count > 1 ? key : NULL);
   fputs(usage, stderr);

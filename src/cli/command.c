@@ -141,7 +141,6 @@ static void count_command(call *x) {
   s->counters.commands++;
   if (x->command->flags & CMD_READ) s->counters.reads++;
   if (x->command->flags & CMD_WRITE) s->counters.writes++;
-  x->conn->last_command = x->command->name;
 }
 
 void command_run_queued(call *x) {
@@ -159,6 +158,7 @@ command_result command_run(conn *c, const resp_arg *args, size_t count) {
     return COMMAND_DONE;
   }
   if (!is_allowed(&x)) return COMMAND_DONE;
+  c->last_command = x.command->name;
   if (c->multi != NULL && !(x.command->flags & CMD_NOW)) {
     multi_queue(&x);
     return COMMAND_DONE;
