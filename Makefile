@@ -186,9 +186,12 @@ $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 $(B)/test/unit/test_resp: $(B)/src/cli/resp.o
 $(B)/test/unit/test_glob: $(B)/src/cli/glob.o $(B)/src/cli/value.o
 
+# A test that needs a library names it.
+UNIT_LIBS_test_hiredis := -lhiredis
+
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
+	$(Q)$(LINK) -o $@ $^ $(UNIT_LIBS_$(*F)) $(LDLIBS)
 
 # A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
 $(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)

@@ -19,6 +19,7 @@ namespace eval server {
   variable codes {}
   # A leaked libasan in redis-cli would look for leaks there.
   variable clean [list env -u LD_PRELOAD]
+  variable wrap {} ;# words in front of the server's command line
   variable sanitized [expr {[info exists ::env(LD_PRELOAD)] && $::env(LD_PRELOAD) ne ""}]
 }
 
@@ -37,7 +38,7 @@ proc start_server {file args} {
   }
   set n $server::count
   incr server::count
-  set pid [exec {*}$server::clean $tester::bin server $file --port $port {*}$args \
+  set pid [exec {*}$server::clean {*}$server::wrap $tester::bin server $file --port $port {*}$args \
       2> server-$n.log > server-$n.out &]
   dict set server::pids $n $pid
   dict set server::ports $n $port
