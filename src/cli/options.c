@@ -76,9 +76,11 @@ static const option *find_option(const option *options, const char *name, size_t
   return NULL;
 }
 
-/* A copy that outlives the wiped argument; kept to the end of the process. */
+/* A copy that outlives the wiped argument; there is one secret at most. */
 static const char *hide(char *secret) {
-  char *copy = strdup(secret);
+  static char *copy;
+  free(copy);
+  copy = strdup(secret);
   if (copy == NULL) return secret;
   memset(secret, 'x', strlen(secret));
   return copy;
