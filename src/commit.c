@@ -361,6 +361,7 @@ int commit_flush(commit_queue *q, kv_error *err) {
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
     } else {
+      if (q->filling.size <= ALLOCATE_BATCH_MAX) log_writer_allocate(&q->log, q->filling.size);
       flush(q);
     }
   }
