@@ -185,9 +185,11 @@ $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 # The program's own modules, for the tests of those.
 $(B)/test/unit/test_resp: $(B)/src/cli/resp.o
 $(B)/test/unit/test_glob: $(B)/src/cli/glob.o $(B)/src/cli/value.o
+$(B)/test/unit/test_server_turn: $(filter-out %/main.o,$(call objects,$(CLI)))
 
 # A test that needs a library names it.
 UNIT_LIBS_test_hiredis := -lhiredis
+UNIT_LIBS_test_server_turn := $(CLI_LIBS)
 
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'

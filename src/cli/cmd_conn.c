@@ -41,11 +41,11 @@ void cmd_select(call *x) {
 /* --- passwords -------------------------------------------------------------------------------- */
 
 /* Takes as long for any password of a length, so that time tells nothing of how much was right. */
-static bool is_password(const char *password, const resp_arg *given) {
+static bool is_password(const char *password, resp_arg given) {
   size_t size = strlen(password);
-  unsigned char differs = size != given->size;
-  for (size_t i = 0; i < given->size; i++) {
-    differs |= (unsigned char)(given->data[i] ^ password[size > 0 ? i % size : 0]);
+  unsigned char differs = size != given.size;
+  for (size_t i = 0; i < given.size; i++) {
+    differs |= (unsigned char)(given.data[i] ^ password[size > 0 ? i % size : 0]);
   }
   return !differs;
 }
@@ -54,7 +54,7 @@ static bool is_password(const char *password, const resp_arg *given) {
 static bool authenticate(call *x, const resp_arg *user, const resp_arg *given) {
   const char *password = x->server->options.password;
   bool is_default = user == NULL || (user->size == 7 && memcmp(user->data, "default", 7) == 0);
-  if (is_default && (password == NULL || is_password(password, given))) {
+  if (is_default && (password == NULL || is_password(password, *given))) {
     x->conn->is_authenticated = true;
     return true;
   }

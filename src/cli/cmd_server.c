@@ -105,10 +105,6 @@ typedef struct setting {
   char value[256];
 } setting;
 
-static const char *synchronous_name(kv_sync synchronous) {
-  return synchronous == KV_SYNC_FULL ? "FULL" : synchronous == KV_SYNC_NORMAL ? "NORMAL" : "OFF";
-}
-
 #define SETTINGS_MAX 20
 
 static size_t settings_of(const server *s, setting out[SETTINGS_MAX]) {
@@ -135,7 +131,7 @@ static size_t settings_of(const server *s, setting out[SETTINGS_MAX]) {
   SETTING("port", "%u", o->port);
   SETTING("proto-max-bulk-len", "%zu", s->limits.bulk_max);
   SETTING("save", "%s", "");
-  SETTING("synchronous", "%s", synchronous_name(o->settings.synchronous));
+  SETTING("synchronous", "%s", server_synchronous_name(s));
   SETTING("timeout", "%u", o->idle_timeout_s);
   SETTING("unixsocket", "%s", o->unixsocket != NULL ? o->unixsocket : "");
 #undef SETTING
@@ -232,7 +228,7 @@ static void info_persistence(const call *x, bytes *out, const kv_stats *stats) {
   line(out, "aof_rewrite_in_progress:0");
   line(out, "aof_last_write_status:%s", s->is_failed ? "err" : "ok");
   line(out, "aof_current_size:%" PRIu64, stats->log_bytes);
-  line(out, "synchronous:%s", synchronous_name(s->options.settings.synchronous));
+  line(out, "synchronous:%s", server_synchronous_name(s));
   line(out, "commits:%" PRIu64, stats->commits);
   line(out, "flushes:%" PRIu64, stats->flushes);
   line(out, "commits_per_flush:%.1f",

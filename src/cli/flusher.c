@@ -2,7 +2,6 @@
 #include "flusher.h"
 
 #include <signal.h>
-#include <string.h>
 #include <time.h>
 
 static uint64_t now_ns(void) {
@@ -70,8 +69,7 @@ int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(
   f->running = rc == 0;
   if (f->running) return KV_OK;
   if (err != NULL) {
-    *err = (kv_error){.code = KV_ENOMEM};
-    strcpy(err->text, "cannot start the flush thread");
+    *err = (kv_error){.code = KV_ENOMEM, .text = "cannot start the flush thread"};
   }
   return KV_ENOMEM;
 }

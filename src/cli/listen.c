@@ -171,7 +171,7 @@ static int listen_unix(server *s, const char *path, kv_error *err) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   struct stat facts;
   if (strlen(path) >= sizeof address.sun_path) return fail(err, "'%s' is too long a name", path);
-  strcpy(address.sun_path, path);
+  memcpy(address.sun_path, path, strlen(path) + 1);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(err, "cannot listen on '%s': %s", path, strerror(errno));
   if (stat(path, &facts) == 0 && S_ISSOCK(facts.st_mode)) {

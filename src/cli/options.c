@@ -11,11 +11,11 @@
 #include <strings.h>
 
 static bool parse_number(const option *o, const char *text) {
-  char *end;
+  char *end = NULL;
   errno = 0;
-  unsigned long number = isdigit((unsigned char)text[0]) ? strtoul(text, &end, 10) : 0;
-  if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || number < o->low ||
-      number > o->high) {
+  unsigned long number = strtoul(text, &end, 10);
+  bool is_number = isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0;
+  if (!is_number || number < o->low || number > o->high) {
     fprintf(stderr, "kvstore: --%s is a number from %u to %u, not '%s'\n", o->name, o->low, o->high,
             text);
     return false;

@@ -51,6 +51,16 @@ static void release_replies(server *s) {
   }
 }
 
+/* The first in the queue tries; whoever gets the turn lets the next one try. */
+static void on_retry(uv_timer_t *timer) {
+  server *s = timer->data;
+  conn *c;
+  while ((c = s->lists[LIST_BLOCKED].first) != NULL) {
+    conn_resume(c);
+    if (s->lists[LIST_BLOCKED].first == c) return;
+  }
+}
+
 /* Executing what had waited may hand over more, so the flush thread is asked behind each step. */
 static void on_prepare(uv_prepare_t *prepare) {
   server *s = prepare->data;
@@ -60,8 +70,13 @@ static void on_prepare(uv_prepare_t *prepare) {
   while (s->lists[LIST_TOUCHED].first != NULL) conn_send(s->lists[LIST_TOUCHED].first);
   ask_for_flush(s);
   if (s->lists[LIST_BLOCKED].first != NULL && !uv_is_active((uv_handle_t *)&s->retry)) {
-    uv_timer_start(&s->retry, s->retry.timer_cb, RETRY_MS, 0);
+    uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
   }
+}
+
+const char *server_synchronous_name(const server *s) {
+  kv_sync synchronous = s->options.settings.synchronous;
+  return synchronous == KV_SYNC_FULL ? "FULL" : synchronous == KV_SYNC_NORMAL ? "NORMAL" : "OFF";
 }
 
 static void wake_loop(void *context) {
@@ -75,16 +90,6 @@ static void on_flushed(uv_async_t *async) {
   if (s->is_failed || flusher_failure(&s->flusher, &why) == KV_OK) return;
   s->is_failed = true;
   logger_error("%s", why.text);
-}
-
-/* The first in the queue tries; whoever gets the turn lets the next one try. */
-static void on_retry(uv_timer_t *timer) {
-  server *s = timer->data;
-  conn *c;
-  while ((c = s->lists[LIST_BLOCKED].first) != NULL) {
-    conn_resume(c);
-    if (s->lists[LIST_BLOCKED].first == c) return;
-  }
 }
 
 static void on_cron(uv_timer_t *timer) {
@@ -184,7 +189,6 @@ static int start(server *s, kv_error *err) {
   if (rc != KV_OK) return rc;
   uv_prepare_start(&s->prepare, on_prepare);
   uv_timer_start(&s->cron, on_cron, CRON_MS, CRON_MS);
-  uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
   uv_signal_start(&s->signals[0], on_signal, SIGTERM);
   uv_signal_start(&s->signals[1], on_signal, SIGINT);
   return KV_OK;
@@ -278,8 +282,7 @@ int server_main(int argc, char **argv) {
     logger_info("starting server");
     int rc = start(s, &err);
     if (rc == KV_OK) {
-      logger_info("ready: '%s', synchronous=%s", s->options.file,
-                  s->options.settings.synchronous == KV_SYNC_FULL ? "FULL" : "NORMAL or OFF");
+      logger_info("ready: '%s', synchronous=%s", s->options.file, server_synchronous_name(s));
       notify("READY=1");
       uv_run(&s->loop, UV_RUN_DEFAULT);
     }

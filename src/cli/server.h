@@ -88,6 +88,9 @@ typedef struct server {
 /* Begin to end: take no new connections, flush, send what may be sent, close. */
 void server_end(server *s, const char *why);
 
+/* "FULL", "NORMAL", "OFF". */
+const char *server_synchronous_name(const server *s);
+
 /* The program's `kvstore server ...`; its exit code. */
 int server_main(int argc, char **argv);
 
