@@ -51,10 +51,10 @@ static bool is_password(const char *password, resp_arg given) {
 }
 
 /* Whether user and password are right; if not the reply says so. */
-static bool authenticate(call *x, const resp_arg *user, const resp_arg *given) {
+static bool authenticate(call *x, const resp_arg *user, resp_arg given) {
   const char *password = x->server->options.password;
   bool is_default = user == NULL || (user->size == 7 && memcmp(user->data, "default", 7) == 0);
-  if (is_default && (password == NULL || is_password(password, *given))) {
+  if (is_default && (password == NULL || is_password(password, given))) {
     x->conn->is_authenticated = true;
     return true;
   }
@@ -69,7 +69,7 @@ void cmd_auth(call *x) {
     reply_error(x->out,
                 "ERR AUTH <password> called without any password configured for the default "
                 "user. Are you sure your configuration is correct?");
-  } else if (authenticate(x, x->count == 3 ? &x->args[1] : NULL, &x->args[x->count - 1])) {
+  } else if (authenticate(x, x->count == 3 ? &x->args[1] : NULL, x->args[x->count - 1])) {
     reply_ok(x->out);
   }
 }
@@ -93,7 +93,7 @@ static bool hello_options(call *x) {
   for (size_t i = 2; i < x->count; i++) {
     size_t left = x->count - 1 - i;
     if (call_is(&x->args[i], "AUTH") && left >= 2) {
-      if (!authenticate(x, &x->args[i + 1], &x->args[i + 2])) return false;
+      if (!authenticate(x, &x->args[i + 1], x->args[i + 2])) return false;
       i += 2;
     } else if (call_is(&x->args[i], "SETNAME") && left >= 1) {
       if (!set_name(x, &x->args[++i])) return false;

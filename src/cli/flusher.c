@@ -30,10 +30,12 @@ static void *flusher_main(void *context) {
       wait_for_group(f);
     } else {
       uint64_t seq = f->wanted_seq;
+      f->is_flushing = true;
       pthread_mutex_unlock(&f->lock);
       kv_error err = {.code = KV_OK};
       int rc = kv_flush(f->db, &err);
       pthread_mutex_lock(&f->lock);
+      f->is_flushing = false;
       if (rc != KV_OK) {
         f->failure = err;
         f->failure.code = rc;
@@ -74,9 +76,10 @@ int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(
   return KV_ENOMEM;
 }
 
-void flusher_ask(flusher *f, uint64_t seq) {
+bool flusher_ask(flusher *f, uint64_t seq) {
   pthread_mutex_lock(&f->lock);
-  if (seq > f->wanted_seq) {
+  bool is_heard = !f->is_flushing;
+  if (is_heard && seq > f->wanted_seq) {
     if (f->wanted_seq <= f->flushed_seq) {
       f->deadline_ns = now_ns() + (uint64_t)f->group_timeout_ms * 1000000u;
     }
@@ -84,6 +87,7 @@ void flusher_ask(flusher *f, uint64_t seq) {
     pthread_cond_signal(&f->asked);
   }
   pthread_mutex_unlock(&f->lock);
+  return is_heard;
 }
 
 int flusher_failure(flusher *f, kv_error *err) {

@@ -35,8 +35,7 @@ static void ask_for_flush(server *s) {
   if (s->handed <= s->asked || s->handed <= s->published || s->is_failed) return;
   s->published = kv_published_seq(s->db);
   if (s->handed <= s->published || s->flush_db == NULL) return;
-  flusher_ask(&s->flusher, s->handed);
-  s->asked = s->handed;
+  if (flusher_ask(&s->flusher, s->handed)) s->asked = s->handed;
 }
 
 static void release_replies(server *s) {
