@@ -16,6 +16,7 @@ Q       := $(if $(V),,@)
 # Debian's sqlite3-pcre put its module in lib/sqlite3; there is no more customary place.
 BIN_DIR = $(DESTDIR)$(PREFIX)/bin
 LIB_DIR = $(DESTDIR)$(PREFIX)/lib/sqlite3
+MAN_DIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
 # --- variants: each has its own folder, so that switching between them rebuilds nothing -----------
 
@@ -148,8 +149,9 @@ lint: ## Run clang-tidy and cppcheck, whichever is there.
 	    $(ENGINE) $(FACE) $(CLI); \
 	else echo 'lint: no cppcheck here' >&2; fi
 
-install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so and bin/kvstore.
-	install -d '$(LIB_DIR)' '$(BIN_DIR)'
+install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so, bin/kvstore, its manual.
+	install -d '$(LIB_DIR)' '$(BIN_DIR)' '$(MAN_DIR)'
+	install -m 644 docs/kvstore.1 '$(MAN_DIR)/kvstore.1'
 	install -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
 	install -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
 
