@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define READ_ROOM_MIN ((size_t)16 << 10)
+#define DISCARDS_MAX 16 /* reads, before a connection is closed */
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -75,7 +76,7 @@ static void count_buffers(conn *c) {
   c->buffers = now;
 }
 
-void conn_open(server *s, int fd, const char *peer, bool is_local) {
+void conn_open(server *s, int fd, const char *peer) {
   conn *c = calloc(1, sizeof *c);
   if (c == NULL || uv_poll_init(&s->loop, &c->poll, fd) != 0) {
     free(c);
@@ -86,7 +87,6 @@ void conn_open(server *s, int fd, const char *peer, bool is_local) {
   c->server = s;
   c->fd = fd;
   c->id = ++s->next_id;
-  c->is_local = is_local;
   c->is_authenticated = s->options.password == NULL;
   c->last_command = "NULL";
   c->created_ms = c->active_ms = c->progress_ms = uv_now(&s->loop);
@@ -189,10 +189,12 @@ static void set_events(conn *c, bool is_full) {
   watch_for(c, (reads ? UV_READABLE : 0) | (is_full ? UV_WRITABLE : 0));
 }
 
-/* What was read and never looked at would make closing discard the last reply on its way. */
+/* What has come and was never read would make closing discard the last reply on its way. */
 static void close_after_output(conn *c) {
   shutdown(c->fd, SHUT_WR);
-  while (recv(c->fd, c->server->read_buffer, SERVER_READ_SIZE, 0) > 0) continue;
+  for (int i = 0; i < DISCARDS_MAX; i++) {
+    if (recv(c->fd, c->server->read_buffer, SERVER_READ_SIZE, 0) <= 0) break;
+  }
   conn_close(c);
 }
 

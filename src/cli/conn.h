@@ -78,7 +78,7 @@ struct conn {
   uint64_t id;
   int fd;
   int events; /* what poll watches for */
-  bool is_authenticated, is_local;
+  bool is_authenticated;
   bool is_paused;
   bool is_closing; /* reads no more, and is closed once everything is sent */
   bool is_closed;  /* only waits for libuv to let go of it */
@@ -104,7 +104,7 @@ struct conn {
 };
 
 /* Take over an accepted socket, and close it if memory is short. */
-void conn_open(struct server *s, int fd, const char *peer, bool is_local);
+void conn_open(struct server *s, int fd, const char *peer);
 
 /* Close it now; it must not be in the middle of a command. */
 void conn_close(conn *c);

@@ -86,7 +86,7 @@ static void welcome(server *s, int fd, const struct sockaddr_storage *from) {
     return;
   }
   if (from->ss_family != AF_UNIX) set_tcp_options(fd);
-  conn_open(s, fd, peer, is_local);
+  conn_open(s, fd, peer);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events);

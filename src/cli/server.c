@@ -161,7 +161,6 @@ static int open_store(server *s, kv_error *err) {
 }
 
 static int start(server *s, kv_error *err) {
-  uv_loop_init(&s->loop);
   uv_prepare_init(&s->loop, &s->prepare);
   uv_async_init(&s->loop, &s->flushed, on_flushed);
   uv_timer_init(&s->loop, &s->retry);
@@ -279,6 +278,11 @@ int server_main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     logger_start();
     logger_info("starting server");
+    if (uv_loop_init(&s->loop) != 0) {
+      logger_error("no event loop: file descriptors or memory are short");
+      free(s);
+      return 2;
+    }
     int rc = start(s, &err);
     if (rc == KV_OK) {
       logger_info("ready: '%s', synchronous=%s", s->options.file, server_synchronous_name(s));
