@@ -17,6 +17,7 @@ Q       := $(if $(V),,@)
 BIN_DIR = $(DESTDIR)$(PREFIX)/bin
 LIB_DIR = $(DESTDIR)$(PREFIX)/lib/sqlite3
 COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+MAN_DIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
 # --- variants: each has its own folder, so that switching between them rebuilds nothing -----------
 
@@ -69,6 +70,8 @@ LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 ENGINE := $(wildcard src/*.c)
 FACE   := $(wildcard ext/*.c)
 CLI    := $(wildcard src/cli/*.c)
+# libuv is the server's event loop, hiredis the client's protocol; the extension needs neither.
+CLI_LIBS := -luv -lhiredis -lm
 # test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
 UNITS  := $(wildcard test/unit/test_*.c)
 HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
@@ -81,7 +84,7 @@ UNIT_BINS := $(UNITS:%.c=$(B)/%)
 SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
 BENCH_BINS := $(BENCH:%.c=$(B)/%)
-C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit bench,$(d)/*.c $(d)/*.h))
+C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
 
 # --- targets --------------------------------------------------------------------------------------
 
@@ -154,8 +157,9 @@ lint: ## Run clang-tidy and cppcheck, whichever is there.
 	    $(ENGINE) $(FACE) $(CLI); \
 	else echo 'lint: no cppcheck here' >&2; fi
 
-install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so and bin/kvstore.
-	install -d '$(LIB_DIR)' '$(BIN_DIR)'
+install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so, bin/kvstore, its manual.
+	install -d '$(LIB_DIR)' '$(BIN_DIR)' '$(MAN_DIR)'
+	install -m 644 docs/kvstore.1 '$(MAN_DIR)/kvstore.1'
 	install -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
 	install -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
 	install -D -m 644 completions/kvstore.bash '$(COMPLETION_DIR)/kvstore'
@@ -178,7 +182,7 @@ $(SO): $(call objects,$(ENGINE) $(FACE)) $(B)/sources
 
 $(PROGRAM): $(call objects,$(CLI)) $(STATIC) $(B)/sources
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(STATIC) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(STATIC) $(CLI_LIBS) $(LDLIBS)
 
 # Made anew each time: ar would keep the object of a source that is gone.
 $(STATIC): $(call objects,$(ENGINE)) $(B)/sources
@@ -189,9 +193,18 @@ $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 	@echo '  LINK $@'
 	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LDLIBS)
 
+# The program's own modules, for the tests of those.
+$(B)/test/unit/test_resp: $(B)/src/cli/resp.o
+$(B)/test/unit/test_glob: $(B)/src/cli/glob.o $(B)/src/cli/value.o
+$(B)/test/unit/test_server_turn: $(filter-out %/main.o,$(call objects,$(CLI)))
+
+# A test that needs a library names it.
+UNIT_LIBS_test_hiredis := -lhiredis
+UNIT_LIBS_test_server_turn := $(CLI_LIBS)
+
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
+	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
 
 # A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
 $(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)

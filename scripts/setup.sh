@@ -21,6 +21,14 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # Debian's own interpreters go first: one earlier on PATH may lack the SQLite binding.
 debian() { if [ -x "/usr/bin/$1" ]; then echo "/usr/bin/$1"; else echo "$1"; fi; }
 
+# compiles HEADERS LIBRARY...: whether a program with these can be built
+compiles() {
+  headers=$1
+  shift
+  { printf '#include <%s>\n' $headers && echo 'int main(void) { return 0; }'; } |
+    $cc ${CPPFLAGS-} -DSQLITE_CORE -x c - -o /dev/null ${LDFLAGS-} "$@" >/dev/null 2>&1
+}
+
 check() {
   missing='' why=''
   cc=${CC:-cc}
@@ -29,12 +37,15 @@ check() {
   has sqlite3 || need sqlite3 'the sqlite3 shell'
   has strace || need strace 'strace (a test counts flushes with it)'
 
-  # One program that needs both header and library; only if it fails, find out which package.
-  if ! printf '#include <sqlite3ext.h>\nint main(void) { return sqlite3_libversion() == 0; }\n' |
-    $cc ${CPPFLAGS-} -DSQLITE_CORE -x c - -o /dev/null ${LDFLAGS-} -lsqlite3 >/dev/null 2>&1; then
-    printf '#include <stdlib.h>\n' | $cc -E -x c - >/dev/null 2>&1 || need libc6-dev 'the C library'
-    need libsqlite3-dev "SQLite's header and library"
+  # One program that needs all headers and libraries; only if it fails, find out which packages. libuv
+  # is the server's event loop, hiredis the client's protocol.
+  if ! compiles 'sqlite3ext.h uv.h hiredis/hiredis.h' -lsqlite3 -luv -lhiredis; then
+    compiles stdlib.h || need libc6-dev 'the C library'
+    compiles sqlite3ext.h -lsqlite3 || need libsqlite3-dev "SQLite's header and library"
+    compiles uv.h -luv || need libuv1-dev 'libuv'
+    compiles hiredis/hiredis.h -lhiredis || need libhiredis-dev 'hiredis'
   fi
+  has redis-cli && has redis-benchmark || need redis-tools 'redis-cli and redis-benchmark (tests)'
 
   tclsh=$(debian tclsh)
   has "$tclsh" || need tcl 'tclsh (the tests are written in Tcl)'

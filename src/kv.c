@@ -195,7 +195,15 @@ void kv_release(kv *db, int number) {
 int kv_commit(kv *db, unsigned flags, kv_error *err) {
   int rc = check_open(db, err);
   if (rc != KV_OK) return rc;
+  bool undoable = (flags & KV_UNDOABLE) != 0, no_wait = (flags & KV_NO_WAIT) != 0;
+  if ((undoable && no_wait) || ((flags & KV_KEEP_TURN) != 0 && !undoable && !no_wait)) {
+    return misuse(err, "these flags of a commit exclude each other");
+  }
   return txn_commit(&db->txn, flags, err);
+}
+
+void kv_pass_turn(kv *db) {
+  if (store_check_fork(db->txn.store, NULL) == KV_OK) txn_pass_turn(&db->txn);
 }
 
 uint64_t kv_handed_seq(kv *db) {

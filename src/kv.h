@@ -133,14 +133,17 @@ void kv_release(kv *db, int number);
 ** settings ask for. On failure it is not committed, and rolled back but for KV_ENOMEM before the
 ** hand-over, after which it is still open. A transaction that changed nothing costs nothing.
 **
-** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN (only
-** together with KV_UNDOABLE) the turn is passed on by kv_settle or kv_undo.
+** With KV_UNDOABLE the handle keeps what kv_undo needs, until kv_settle. With KV_KEEP_TURN too the turn is passed on by kv_settle or kv_undo.
 **
-** With KV_NO_WAIT (alone) it returns once the transaction is handed over, whatever the settings say:
-** it is committed when kv_published_seq has reached the number that kv_handed_seq told then, and somebody
-** has to see to its flush (kv_flush). For event loops.
+** With KV_NO_WAIT (not with KV_UNDOABLE) it returns once the transaction is handed over, whatever
+** the settings say: it is committed when kv_published_seq has reached the number that kv_handed_seq
+** told then, and somebody has to see to its flush (kv_flush). With KV_KEEP_TURN too the handle keeps
+** the turn for its next transaction, until kv_pass_turn. For event loops.
 ** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
 int kv_commit(kv *db, unsigned flags, kv_error *err);
+
+/* Pass on what KV_NO_WAIT | KV_KEEP_TURN has kept; nothing happens if nothing is. */
+void kv_pass_turn(kv *db);
 
 /* The number of the newest transaction that was handed over in this process or seen in the log, and of
 ** the newest one that everybody may see. Any thread may ask. */

@@ -26,6 +26,8 @@
 
 #define READERS_PER_BLOCK 64u
 #define STAMP_NONE UINT64_MAX
+#define UNPUBLISHED_FEW 16u   /* versions: looking at so many costs little */
+#define RECLAIM_MIN_MAX 1024u /* entries of garbage that are looked through at the latest */
 
 #define SLOT_FREE 0u
 #define SLOT_IDLE 2u /* taken, announces nothing */
@@ -374,9 +376,18 @@ uint64_t tree_pin_lag(tree *t) {
 
 /* --- edits ------------------------------------------------------------------------------------ */
 
+/* Looking at the stamps in use takes as long as there are versions not yet published, which under
+** commits that do not wait may be hundreds. Then it waits for garbage enough to be worth it. */
+static bool is_worth_reclaiming(const tree *t) {
+  const tree_version *published = atomic_load(&t->published);
+  if (t->head->seq - published->seq < UNPUBLISHED_FEW) return true;
+  size_t half = t->garbage_held / 2;
+  return t->garbage_size - t->garbage_held >= (half < RECLAIM_MIN_MAX ? half : RECLAIM_MIN_MAX);
+}
+
 int tree_edit_begin(tree *t) {
   assert(!t->edit.open);
-  reclaim(t);
+  if (is_worth_reclaiming(t)) reclaim(t);
   /* What ending the edit needs is set aside now: a version, and places in the garbage. */
   t->edit.depth = 0;
   if (tree_garbage_reserve(t, 0) != KV_OK) return KV_ENOMEM;

@@ -11,6 +11,12 @@
 
 #define RECORDS_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back after its transaction */
 
+/* Give the turn back, if the handle has it. */
+static void pass_turn(txn *x) {
+  if (x->has_turn) store_turn_pass(x->store, x);
+  x->has_turn = false;
+}
+
 void txn_init(txn *x, store *s, const commit_settings *settings) {
   *x = (txn){.store = s, .settings = *settings, .state = TXN_IDLE};
 }
@@ -19,6 +25,7 @@ void txn_free(txn *x) {
   if (store_check_fork(x->store, NULL) == KV_OK) {
     if (x->state == TXN_OPEN) txn_rollback(x);
     if (x->state == TXN_COMMITTED) txn_settle(x);
+    pass_turn(x);
   }
   buf_free(&x->records);
   os.free(x->savepoints);
@@ -28,14 +35,9 @@ static int no_memory(kv_error *err) {
   return kv_error_set(err, KV_ENOMEM, "out of memory");
 }
 
-static void pass_turn(txn *x) {
-  if (x->has_turn) store_turn_pass(x->store, x);
-  x->has_turn = false;
-}
-
 /* Back to IDLE, the tree's edit being over. */
 static void end(txn *x) {
-  pass_turn(x);
+  if (!x->keeps_turn) pass_turn(x);
   x->state = TXN_IDLE;
   x->savepoint_count = 0;
   x->records.size = 0;
@@ -58,9 +60,10 @@ int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
   if (s->readonly) {
     return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", store_name(s));
   }
-  int rc = store_turn_take(s, x, busy_timeout_ms, err);
+  int rc = x->has_turn ? KV_OK : store_turn_take(s, x, busy_timeout_ms, err);
   if (rc != KV_OK) return rc;
   x->has_turn = true;
+  x->keeps_turn = false;
   rc = begin_with_turn(x, err);
   if (rc != KV_OK) pass_turn(x);
   return rc;
@@ -157,8 +160,9 @@ static int pin_for_undo(txn *x, kv_error *err) {
 
 int txn_commit(txn *x, unsigned flags, kv_error *err) {
   bool undoable = (flags & KV_UNDOABLE) != 0, wait = (flags & KV_NO_WAIT) == 0;
-  assert(x->state == TXN_OPEN && (undoable || (flags & KV_KEEP_TURN) == 0));
+  assert(x->state == TXN_OPEN);
   store *s = x->store;
+  x->keeps_turn = !wait && (flags & KV_KEEP_TURN) != 0;
   if (x->records.size == 0) {
     txn_rollback(x);
     return KV_OK;
@@ -184,6 +188,10 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
   if (logged && wait) rc = commit_wait(&s->queue, &ticket, err);
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
+}
+
+void txn_pass_turn(txn *x) {
+  if (x->state == TXN_IDLE) pass_turn(x);
 }
 
 void txn_settle(txn *x) {

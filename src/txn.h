@@ -32,6 +32,7 @@ typedef struct txn {
   commit_settings settings; /* of the next commit */
   txn_state state;
   bool has_turn;
+  bool keeps_turn; /* beyond the end of the transaction */
   buf records;
   txn_savepoint *savepoints;
   size_t savepoint_count, savepoint_room;
@@ -49,6 +50,7 @@ int txn_savepoint_set(txn *x, int number, kv_error *err);
 void txn_rollback_to(txn *x, int number);
 void txn_release(txn *x, int number);
 int txn_commit(txn *x, unsigned flags, kv_error *err);
+void txn_pass_turn(txn *x);
 void txn_settle(txn *x);
 int txn_undo(txn *x, kv_error *err);
 void txn_rollback(txn *x);

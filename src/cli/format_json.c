@@ -140,7 +140,7 @@ static void add_character(bytes *out, unsigned code) {
   static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
   for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 63));
   text[0] = (char)(lead[size] | code);
-  bytes_add(out, text, size);
+  tool_append(out, text, size);
 }
 
 /* What follows a backslash, which s stands on; then s stands on its last byte. */
@@ -150,7 +150,7 @@ static bool read_escape(source *s, bytes *out) {
   source_step(s);
   const char *letter = s->c > 0 ? strchr(letters, s->c) : NULL;
   if (letter != NULL) {
-    bytes_add(out, &meant[letter - letters], 1);
+    tool_append(out, &meant[letter - letters], 1);
     return true;
   }
   if (s->c != 'u') {
@@ -195,7 +195,7 @@ static bool read_string(source *s, bytes *out) {
     }
     char byte = (char)s->c;
     if (byte != '\\') {
-      bytes_add(out, &byte, 1);
+      tool_append(out, &byte, 1);
     } else if (!read_escape(s, out)) {
       return false;
     }
@@ -229,7 +229,7 @@ static bool read_value(source *s, entry *out, object *o) {
   }
   while (s->c > ' ' && s->c != ',' && s->c != '}' && s->c < 0x7f && out->data.size < 600) {
     char byte = (char)s->c;
-    bytes_add(&out->data, &byte, 1);
+    tool_append(&out->data, &byte, 1);
     source_step(s);
   }
   o->kind = word_is(&out->data, "null") ? VALUE_NULL : VALUE_NUMBER;
@@ -352,7 +352,7 @@ static read_result read_members(source *s, entry *out, object *o) {
   if (!o->has_key || !o->has_value) {
     return source_bad(s, "the object has no %s", o->has_key ? "value" : "key");
   }
-  bytes_add(&out->data, "", 1); /* ends a number */
+  tool_append(&out->data, "", 1); /* ends a number */
   out->data.size--;
   source_step(s);
   return finish(s, out, o);

@@ -207,7 +207,7 @@ static bool read_quoted(source *s, bytes *out) {
       if (s->c != quote) return true;
     }
     char byte = (char)s->c;
-    if (out != NULL) bytes_add(out, &byte, 1);
+    if (out != NULL) tool_append(out, &byte, 1);
   }
 }
 
@@ -217,7 +217,7 @@ static bool read_name(source *s, bytes *out) {
   if (s->c == '"' || s->c == '`') return read_quoted(s, out) && skip(s);
   while (s->c != EOF && (isalnum(s->c) || s->c == '_' || s->c >= 0x80)) {
     char byte = (char)s->c;
-    bytes_add(out, &byte, 1);
+    tool_append(out, &byte, 1);
     source_step(s);
   }
   if (out->size > 0) return skip(s);
@@ -240,7 +240,7 @@ static bool read_hex(source *s, bytes *out) {
       return false;
     }
     char byte = (char)(high << 4 | low);
-    bytes_add(out, &byte, 1);
+    tool_append(out, &byte, 1);
   }
   source_step(s);
   return skip(s);
@@ -251,10 +251,10 @@ static bool read_number(source *s, entry *out) {
   uint64_t line = s->line, column = s->column;
   while (s->c != EOF && strchr("0123456789+-.eE", s->c) != NULL && s->c != 0 && data->size < 600) {
     char byte = (char)s->c;
-    bytes_add(data, &byte, 1);
+    tool_append(data, &byte, 1);
     source_step(s);
   }
-  bytes_add(data, "", 1);
+  tool_append(data, "", 1);
   data->size--;
   bool integer = strpbrk(data->data, ".eE") == NULL;
   bool infinite = strcasecmp(data->data, "9e999") == 0 || strcasecmp(data->data, "9.0e+999") == 0 ||

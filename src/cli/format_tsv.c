@@ -99,7 +99,7 @@ static bool read_field(source *s, bytes *out) {
       }
       byte = meant[letter - letters];
     }
-    bytes_add(out, &byte, 1);
+    tool_append(out, &byte, 1);
     source_step(s);
   }
   return true;

@@ -4,15 +4,27 @@
 ** One word chooses the tool, the rest is the tool's (tool.h). Exit codes: 0 all is well; 1 what the
 ** tool's --help says; 2 anything went wrong, or was not understood.
 */
+#include "client.h"
+#include "server.h"
 #include "tool.h"
 
 #include <string.h>
+
+static int run_server(int argc, char **argv) {
+  return server_main(argc - 1, argv + 1);
+}
+
+static int run_client(int argc, char **argv) {
+  return client_main(argc - 1, argv + 1);
+}
 
 static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
   const char *what;
 } tools[] = {
+    {"server", run_server, "serve a log to clients of the Redis protocol"},
+    {"client", run_client, "be such a client: put, get, del, ls, tree, scan"},
     {"check", tool_check, "verify every transaction of a log, changing nothing"},
     {"repair", tool_repair, "write what verifies of a damaged log to a new one"},
     {"dump", tool_dump, "write the content as SQL, TSV or JSON"},

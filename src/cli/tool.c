@@ -140,21 +140,9 @@ void *tool_realloc(void *data, size_t size) {
   return out;
 }
 
-void bytes_add(bytes *b, const void *data, size_t size) {
-  if (size > b->room - b->size) {
-    if (size > SIZE_MAX / 4 - b->size) exit(tool_fail("out of memory"));
-    size_t room = b->room < 64 ? 64 : b->room;
-    while (room < b->size + size) room += room / 2;
-    b->data = tool_realloc(b->data, room);
-    b->room = room;
-  }
-  if (size > 0) memcpy(b->data + b->size, data, size);
-  b->size += size;
-}
-
-void bytes_free(bytes *b) {
-  free(b->data);
-  *b = (bytes){0};
+void tool_append(bytes *b, const void *data, size_t size) {
+  bytes_append(b, data, size);
+  if (bytes_failed(b)) exit(tool_fail("out of memory"));
 }
 
 /* --- progress ----------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #ifndef TOOL_H
 #define TOOL_H
 
+#include "bytes.h"
 #include "kv.h"
 
 #include <getopt.h>
@@ -67,14 +68,7 @@ bool tool_open_readonly(const char *path, kv **out);
 
 void *tool_realloc(void *data, size_t size); /* never NULL */
 
-/* A growing run of bytes; a zeroed one is empty. */
-typedef struct bytes {
-  char *data;
-  size_t size, room;
-} bytes;
-
-void bytes_add(bytes *b, const void *data, size_t size);
-void bytes_free(bytes *b);
+void tool_append(bytes *b, const void *data, size_t size); /* cannot fail */
 
 /* --- progress ----------------------------------------------------------------------------------- */
 

@@ -61,8 +61,8 @@ static bool output_open(output *o, const char *path) {
   *o = (output){.file = stdout, .path = path};
   if (path == NULL) return true;
   if (stat(path, &facts) != 0 || S_ISREG(facts.st_mode)) {
-    bytes_add(&o->temporary, path, strlen(path));
-    bytes_add(&o->temporary, suffix, sizeof suffix);
+    tool_append(&o->temporary, path, strlen(path));
+    tool_append(&o->temporary, suffix, sizeof suffix);
   }
   o->file = fopen(o->temporary.size > 0 ? o->temporary.data : path, "w");
   if (o->file != NULL) return true;
@@ -133,8 +133,8 @@ static int write_all(walk *w) {
   kv_cursor_find(w->cursor, root, size);
   if (kv_cursor_valid(w->cursor)) write_here(w);
   bytes below = {0};
-  bytes_add(&below, root, size);
-  bytes_add(&below, "/", 1);
+  tool_append(&below, root, size);
+  tool_append(&below, "/", 1);
   int rc = kv_cursor_seek(w->cursor, below.data, below.size, KV_SEEK_GE);
   if (rc == KV_OK) rc = write_range(w, below.data, below.size);
   bytes_free(&below);

@@ -229,8 +229,8 @@ int tool_repair(int argc, char **argv) {
   q.path = argv[optind];
   bytes name = {0};
   if (q.new_path == NULL) {
-    bytes_add(&name, q.path, strlen(q.path));
-    bytes_add(&name, suffix, sizeof suffix);
+    tool_append(&name, q.path, strlen(q.path));
+    tool_append(&name, suffix, sizeof suffix);
     q.new_path = name.data;
   }
   code = repair_file(&q);

@@ -1,0 +1,42 @@
+/*
+** cmd_multi.h - MULTI, EXEC, DISCARD, WATCH, UNWATCH: several commands as one transaction.
+**
+** The commands between MULTI and EXEC are checked and kept; EXEC executes them in one transaction of
+** the log, so that after any crash all of them are there or none.
+**
+** WATCH pins the version of the moment. At EXEC a watched keypath is unchanged if its leaf in the tree
+** is still the very same one, whoever may have written meanwhile, this server or another process;
+** giving a key the value it had is a change too. A pinned version costs memory, so a WATCH lapses
+** after WATCH_S_MAX seconds; the EXEC then fails like one whose key was changed.
+*/
+#ifndef CMD_MULTI_H
+#define CMD_MULTI_H
+
+#include "call.h"
+
+#define MULTI_BYTES_MAX ((size_t)64 << 20) /* of one connection's queued commands */
+#define WATCH_KEYS_MAX 1024u               /* of one connection */
+#define WATCH_S_MAX 60u
+
+/* Keep a command until EXEC; replies QUEUED. */
+void multi_queue(call *x);
+
+/* Something was wrong between MULTI and EXEC: EXEC will refuse. */
+void multi_spoil(conn *c);
+
+/* Forget what was queued and watched. */
+void multi_free(conn *c);
+
+/* Memory that the queue takes. */
+size_t multi_size(const conn *c);
+
+/* Let go of the versions of watches older than WATCH_S_MAX. */
+void watch_lapse(conn *c, uint64_t now_ms);
+
+void cmd_multi(call *x);
+void cmd_exec(call *x);
+void cmd_discard(call *x);
+void cmd_watch(call *x);
+void cmd_unwatch(call *x);
+
+#endif

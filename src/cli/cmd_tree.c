@@ -1,0 +1,81 @@
+/*
+** cmd_tree.c - the nested tree's own commands, on nodes with and without a value.
+**
+**     KV.CHILDREN path          names of the direct children, in order; "" is the top
+**     KV.TREE path [DEPTH n]    every node at and below: for each [path, value or nil, children]
+**     KV.DELTREE path           (cmd_key.c) takes the values at and below away; how many
+*/
+#include "commands.h"
+#include "reply.h"
+
+#include <stdlib.h>
+
+static size_t depth_of(const resp_arg *path) {
+  size_t depth = path->size > 0;
+  for (size_t i = 0; i < path->size; i++) depth += path->data[i] == '/';
+  return depth;
+}
+
+/* A walk over a root's nodes down to so many levels below it; NULL: the call is answered. */
+static kv_walk *open_walk(call *x, const resp_arg *root, size_t levels) {
+  kv_walk *walk;
+  kv_error err;
+  if (root->size > 0 && !call_check_key(x, root)) return NULL;
+  size_t depth = depth_of(root);
+  size_t depth_max = levels > KV_KEYPATH_SIZE_MAX ? SIZE_MAX : depth + levels;
+  if (kv_walk_open(x->server->db, root->data, root->size, depth_max, &walk, &err) == KV_OK) {
+    return walk;
+  }
+  call_fail(x, &err);
+  return NULL;
+}
+
+void cmd_kv_children(call *x) {
+  const resp_arg *root = &x->args[1];
+  kv_walk *walk = open_walk(x, root, 1);
+  if (walk == NULL) return;
+  size_t begin = reply_array_begin(x->out), count = 0;
+  size_t head = root->size > 0 ? root->size + 1 : 0;
+  int rc = KV_OK;
+  kv_node node;
+  for (; rc == KV_OK && kv_walk_node(walk, &node); rc = kv_walk_next(walk)) {
+    if (node.size <= head) continue; /* the root itself */
+    reply_bulk(x->out, node.path + head, node.size - head);
+    count++;
+  }
+  kv_walk_close(walk);
+  reply_array_end(x->out, begin, count);
+  if (rc != KV_OK) call_fail(x, &(kv_error){.code = rc, .text = "out of memory"});
+}
+
+void cmd_kv_tree(call *x) {
+  int64_t levels = INT64_MAX;
+  if (x->count == 4 && call_is(&x->args[2], "DEPTH")) {
+    if (!call_integer(x, &x->args[3], &levels)) return;
+  } else if (x->count != 2) {
+    call_reply_syntax_error(x);
+    return;
+  }
+  if (levels < 0) {
+    call_reply_syntax_error(x);
+    return;
+  }
+  kv_walk *walk = open_walk(x, &x->args[1], (size_t)levels);
+  if (walk == NULL) return;
+  size_t begin = reply_array_begin(x->out), count = 0;
+  int rc = KV_OK;
+  kv_node node;
+  for (; rc == KV_OK && kv_walk_node(walk, &node); rc = kv_walk_next(walk)) {
+    kv_value value;
+    kv_walk_value(walk, &value);
+    reply_array(x->out, 3);
+    reply_bulk(x->out, node.path, node.size);
+    call_reply_value(x, &value);
+    reply_integer(x->out, (int64_t)node.children);
+    count++;
+    if (bytes_failed(x->out)) break;
+  }
+  kv_walk_close(walk);
+  reply_array_end(x->out, begin, count);
+  if (rc != KV_OK) call_fail(x, &(kv_error){.code = rc, .text = "out of memory"});
+}

@@ -1,0 +1,70 @@
+/*
+** command_table.c - every command there is, in the order of the alphabet.
+*/
+#include "cmd_multi.h"
+#include "command.h"
+#include "commands.h"
+
+#define W (CMD_WRITE)
+#define R (CMD_READ)
+#define RW (CMD_WRITE | CMD_READ)
+
+const command command_table[] = {
+    {"append", 3, RW, 1, 1, 1, cmd_append, "Adds bytes to the end of a value."},
+    {"auth", -2, CMD_NO_AUTH, 0, 0, 0, cmd_auth, "Shows the password."},
+    {"bgrewriteaof", 1, CMD_ADMIN | CMD_NO_MULTI, 0, 0, 0, cmd_bgrewriteaof, "Compacts the log."},
+    {"client", -2, 0, 0, 0, 0, cmd_client, "Names and lists connections."},
+    {"command", -1, 0, 0, 0, 0, cmd_command, "Tells of the commands."},
+    {"config", -2, CMD_ADMIN, 0, 0, 0, cmd_config, "Shows settings."},
+    {"dbsize", 1, R, 0, 0, 0, cmd_dbsize, "Counts the keys."},
+    {"decr", 2, RW, 1, 1, 1, cmd_decr, "Takes 1 from a number."},
+    {"decrby", 3, RW, 1, 1, 1, cmd_decrby, "Takes so much from a number."},
+    {"del", -2, W, 1, -1, 1, cmd_del, "Takes keys away."},
+    {"discard", 1, CMD_NOW, 0, 0, 0, cmd_discard, "Forgets a transaction."},
+    {"echo", 2, 0, 0, 0, 0, cmd_echo, "Gives back what it is given."},
+    {"exec", 1, CMD_NOW, 0, 0, 0, cmd_exec, "Executes a transaction."},
+    {"exists", -2, R, 1, -1, 1, cmd_exists, "Counts those keys that are there."},
+    {"expire", -3, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"expireat", -3, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"flushall", -1, RW, 0, 0, 0, cmd_flush, "Takes all keys away."},
+    {"flushdb", -1, RW, 0, 0, 0, cmd_flush, "Takes all keys away."},
+    {"get", 2, R, 1, 1, 1, cmd_get, "Gives a value."},
+    {"getdel", 2, RW, 1, 1, 1, cmd_getdel, "Gives a value and takes it away."},
+    {"getrange", 4, R, 1, 1, 1, cmd_getrange, "Gives a part of a value."},
+    {"getset", 3, RW, 1, 1, 1, cmd_getset, "Sets a value and gives the one before."},
+    {"hello", -1, CMD_NO_AUTH, 0, 0, 0, cmd_hello, "Greets, with protocol version 2."},
+    {"incr", 2, RW, 1, 1, 1, cmd_incr, "Adds 1 to a number."},
+    {"incrby", 3, RW, 1, 1, 1, cmd_incrby, "Adds so much to a number."},
+    {"incrbyfloat", 3, RW, 1, 1, 1, cmd_incrbyfloat, "Adds a fraction to a number."},
+    {"info", -1, 0, 0, 0, 0, cmd_info, "Tells how the server is."},
+    {"keys", 2, R, 0, 0, 0, cmd_keys, "Gives all keys that match a pattern."},
+    {"kv.children", 2, R | CMD_WALK, 1, 1, 1, cmd_kv_children, "Names a node's direct children."},
+    {"kv.deltree", 2, RW, 1, 1, 1, cmd_kv_deltree, "Takes away all at and below a node."},
+    {"kv.tree", -2, R | CMD_WALK, 1, 1, 1, cmd_kv_tree, "Gives the nodes at and below a node."},
+    {"mget", -2, R, 1, -1, 1, cmd_mget, "Gives several values."},
+    {"mset", -3, W, 1, -1, 2, cmd_mset, "Sets several values."},
+    {"msetnx", -3, W, 1, -1, 2, cmd_msetnx, "Sets several values if none is there."},
+    {"multi", 1, CMD_NOW, 0, 0, 0, cmd_multi, "Begins a transaction."},
+    {"persist", -2, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"pexpire", -3, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"pexpireat", -3, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"ping", -1, 0, 0, 0, 0, cmd_ping, "Answers."},
+    {"psetex", -4, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"pttl", 2, R, 1, 1, 1, cmd_ttl, "Keys do not expire."},
+    {"quit", -1, CMD_NO_AUTH | CMD_NOW, 0, 0, 0, cmd_quit, "Closes the connection."},
+    {"randomkey", 1, R, 0, 0, 0, cmd_randomkey, "Gives some key."},
+    {"rename", 3, RW, 1, 2, 1, cmd_rename, "Gives a value another key."},
+    {"scan", -2, R, 0, 0, 0, cmd_scan, "Goes through the keys."},
+    {"select", 2, 0, 0, 0, 0, cmd_select, "Chooses database 0."},
+    {"set", -3, W, 1, 1, 1, cmd_set, "Sets a value."},
+    {"setex", -4, 0, 1, 1, 1, cmd_expire, "Keys do not expire."},
+    {"setnx", 3, W, 1, 1, 1, cmd_setnx, "Sets a value if there is none."},
+    {"setrange", 4, RW, 1, 1, 1, cmd_setrange, "Sets a part of a value."},
+    {"shutdown", -1, CMD_ADMIN | CMD_NO_MULTI, 0, 0, 0, cmd_shutdown, "Ends the server."},
+    {"strlen", 2, R, 1, 1, 1, cmd_strlen, "Gives the length of a value."},
+    {"ttl", 2, R, 1, 1, 1, cmd_ttl, "Keys do not expire."},
+    {"type", 2, R, 1, 1, 1, cmd_type, "Tells whether a key has a value."},
+    {"unlink", -2, W, 1, -1, 1, cmd_del, "Takes keys away."},
+    {"unwatch", 1, 0, 0, 0, 0, cmd_unwatch, "Watches no key any more."},
+    {"watch", -2, CMD_NOW, 1, -1, 1, cmd_watch, "Lets the next EXEC fail if a key is changed."},
+    {NULL, 0, 0, 0, 0, 0, NULL, NULL}};

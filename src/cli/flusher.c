@@ -1,0 +1,111 @@
+/* flusher.c - the server's flush thread. See flusher.h. */
+#include "flusher.h"
+
+#include <signal.h>
+#include <time.h>
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool is_due(const flusher *f) {
+  return f->wanted_seq - f->flushed_seq >= f->group_size || now_ns() >= f->deadline_ns;
+}
+
+static void wait_for_group(flusher *f) {
+  struct timespec until = {.tv_sec = (time_t)(f->deadline_ns / 1000000000u),
+                           .tv_nsec = (long)(f->deadline_ns % 1000000000u)};
+  pthread_cond_timedwait(&f->asked, &f->lock, &until);
+}
+
+static void *flusher_main(void *context) {
+  flusher *f = context;
+  pthread_mutex_lock(&f->lock);
+  while (!f->stop && f->failure.code == KV_OK) {
+    if (f->wanted_seq <= f->flushed_seq) {
+      pthread_cond_wait(&f->asked, &f->lock);
+    } else if (!is_due(f)) {
+      wait_for_group(f);
+    } else {
+      uint64_t seq = f->wanted_seq;
+      f->is_flushing = true;
+      pthread_mutex_unlock(&f->lock);
+      kv_error err = {.code = KV_OK};
+      int rc = kv_flush(f->db, &err);
+      pthread_mutex_lock(&f->lock);
+      f->is_flushing = false;
+      if (rc != KV_OK) {
+        f->failure = err;
+        f->failure.code = rc;
+      } else {
+        f->flushed_seq = seq;
+        f->deadline_ns = now_ns() + (uint64_t)f->group_timeout_ms * 1000000u;
+      }
+      f->wake(f->context);
+    }
+  }
+  pthread_mutex_unlock(&f->lock);
+  return NULL;
+}
+
+int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
+                  void *context, kv_error *err) {
+  *f = (flusher){.db = db, .wake = wake, .context = context};
+  f->group_size = settings->synchronous == KV_SYNC_FULL ? settings->group_size : 1;
+  f->group_timeout_ms = settings->group_timeout_ms;
+  f->wanted_seq = f->flushed_seq = kv_published_seq(db);
+  pthread_condattr_t clock;
+  pthread_condattr_init(&clock);
+  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+  pthread_mutex_init(&f->lock, NULL);
+  pthread_cond_init(&f->asked, &clock);
+  pthread_condattr_destroy(&clock);
+  /* Signals are for the loop. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int rc = pthread_create(&f->id, NULL, flusher_main, f);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  f->running = rc == 0;
+  if (f->running) return KV_OK;
+  if (err != NULL) {
+    *err = (kv_error){.code = KV_ENOMEM, .text = "cannot start the flush thread"};
+  }
+  return KV_ENOMEM;
+}
+
+bool flusher_ask(flusher *f, uint64_t seq) {
+  pthread_mutex_lock(&f->lock);
+  bool is_heard = !f->is_flushing;
+  if (is_heard && seq > f->wanted_seq) {
+    if (f->wanted_seq <= f->flushed_seq) {
+      f->deadline_ns = now_ns() + (uint64_t)f->group_timeout_ms * 1000000u;
+    }
+    f->wanted_seq = seq;
+    pthread_cond_signal(&f->asked);
+  }
+  pthread_mutex_unlock(&f->lock);
+  return is_heard;
+}
+
+int flusher_failure(flusher *f, kv_error *err) {
+  pthread_mutex_lock(&f->lock);
+  int rc = f->failure.code;
+  if (rc != KV_OK && err != NULL) *err = f->failure;
+  pthread_mutex_unlock(&f->lock);
+  return rc;
+}
+
+void flusher_stop(flusher *f) {
+  if (!f->running) return;
+  pthread_mutex_lock(&f->lock);
+  f->stop = true;
+  pthread_cond_signal(&f->asked);
+  pthread_mutex_unlock(&f->lock);
+  pthread_join(f->id, NULL);
+  pthread_cond_destroy(&f->asked);
+  pthread_mutex_destroy(&f->lock);
+  f->running = false;
+}

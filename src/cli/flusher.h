@@ -1,0 +1,52 @@
+/*
+** flusher.h - the server's flush thread: brings what the loop has handed over to stable storage.
+**
+** The loop executes a command, hands its transaction to the log without waiting, and holds the reply
+** back. flusher_ask tells the thread how far the log has come; the thread flushes through a handle of
+** its own and then wakes the loop, which sends the replies that the flush covers. While one flush runs
+** the loop goes on, so that the next group forms by itself. It is asked for by the loop in the round
+** in which it learns of the flush before, when what has come in that round is in the group too: groups
+** of 50 clients are twice as large as if the thread went on by itself.
+**
+** With a group_size above 1 the thread waits until so many transactions are there, or until the
+** first of them has waited for group_timeout.
+**
+** A flush that fails ends the thread: nothing handed over since is acknowledged any more.
+**
+** Threads: flusher_ask and flusher_failure by the loop's; one thread of its own.
+*/
+#ifndef FLUSHER_H
+#define FLUSHER_H
+
+#include "kv.h"
+
+#include <pthread.h>
+
+typedef struct flusher {
+  kv *db; /* the thread's handle */
+  unsigned group_size, group_timeout_ms;
+  void (*wake)(void *context); /* called by the thread after each flush */
+  void *context;
+  pthread_t id;
+  pthread_mutex_t lock; /* guards what follows */
+  pthread_cond_t asked;
+  bool running, stop, is_flushing;
+  uint64_t wanted_seq, flushed_seq;
+  uint64_t deadline_ns; /* by then wanted_seq is flushed, whatever the group's size */
+  kv_error failure;     /* code KV_OK: none */
+} flusher;
+
+/* Start the thread on a handle, of which it makes use until flusher_stop. KV_ENOMEM. */
+int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
+                  void *context, kv_error *err);
+
+/* Transactions through seq wait to be flushed. False: a flush is running, ask again when it is done. */
+bool flusher_ask(flusher *f, uint64_t seq);
+
+/* KV_OK, or why nothing can be flushed any more. */
+int flusher_failure(flusher *f, kv_error *err);
+
+/* End the thread after the flush that is running. What was asked for and not begun stays undone. */
+void flusher_stop(flusher *f);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+** server.h - the server: one store, one event loop, any number of connections.
+**
+** One round of the loop:
+**
+**      poll     sockets that have something to read: requests are parsed and executed at once, each
+**               write as a transaction of its own, handed over to the log without waiting
+**      prepare  the flush thread (flusher.h) is told how far the log has come; replies that depend on
+**               nothing unflushed are sent; the round ends, and the loop sleeps until something comes
+**
+** While a flush runs the loop goes through as many rounds as there is work for; when it is done the
+** flush thread wakes the loop, and the replies it covers are sent. So nothing that a crash could take
+** back is ever told to anybody, be it the reply to a write or to a read (FULL; what the other modes
+** promise is in kv.h).
+**
+** Reading. A connection reads the published version, unless a reply of its own depends on a later
+** one: then it reads the newest version, so that it sees its own writes in order, and its reply waits
+** like theirs.
+**
+** Threads: everything here is the loop's, but for the flush thread's own handle.
+*/
+#ifndef SERVER_H
+#define SERVER_H
+
+#include "conn.h"
+#include "flusher.h"
+#include "kv.h"
+#include "scan_table.h"
+
+#define SERVER_READ_SIZE ((size_t)64 << 10)
+#define SERVER_BUFFERS_MAX ((size_t)2 << 30) /* of all connections together */
+#define SERVER_LISTENERS_MAX 17u             /* addresses and a Unix socket */
+#define SERVER_FDS_SPARE 64u /* file descriptors kept for the log and for what libraries need */
+
+typedef struct server_options {
+  const char *file;
+  const char *bind; /* addresses, separated by blanks or commas */
+  const char *unixsocket;
+  const char *password; /* NULL: none */
+  unsigned port;        /* 0: no TCP */
+  unsigned clients_max;
+  unsigned idle_timeout_s; /* 0: none */
+  unsigned busy_timeout_ms;
+  kv_settings settings;
+} server_options;
+
+typedef struct server_counters {
+  uint64_t connections, rejected, commands, reads, writes, protocol_errors;
+} server_counters;
+
+typedef struct server {
+  server_options options;
+  uv_loop_t loop;
+  uv_prepare_t prepare;
+  uv_async_t flushed;     /* sent by the flush thread */
+  uv_timer_t retry, cron; /* the writer's turn; once a second */
+  uv_signal_t signals[2];
+  uv_poll_t listeners[SERVER_LISTENERS_MAX];
+  int listener_fds[SERVER_LISTENERS_MAX];
+  unsigned listener_count;
+  bool owns_unixsocket; /* its file is removed at the end */
+  uv_timer_t accept_pause;
+  bool is_ending;
+  bool is_failed; /* the log cannot be written any more */
+
+  kv *db, *flush_db; /* the second one NULL for a volatile store */
+  flusher flusher;
+  struct {
+    uv_work_t request;
+    kv *db; /* NULL: none is under way */
+    int rc;
+    kv_error err;
+  } rewrite; /* see rewrite.h */
+  uint64_t published; /* not newer than what everybody may see */
+  uint64_t handed;    /* the newest transaction that this server handed over */
+  uint64_t asked;     /* and the one that the flush thread was asked for last */
+
+  /* Versions to read, and whether they are those of this batch; see call.h. */
+  kv_cursor *seen, *newest;
+  bool is_seen_fresh, is_newest_fresh;
+
+  conn_list lists[LIST_COUNT];
+  uint64_t next_id;
+  size_t buffers; /* bytes */
+  resp_limits limits, stranger_limits;
+  char *read_buffer;
+  resp_arg *args; /* of the request being executed */
+  size_t args_room;
+  scan_table scans;
+  server_counters counters;
+  uint64_t started_ms;
+} server;
+
+/* Begin to end: take no new connections, flush, send what may be sent, close. */
+void server_end(server *s, const char *why);
+
+/* "FULL", "NORMAL", "OFF". */
+const char *server_synchronous_name(const server *s);
+
+/* The program's `kvstore server ...`; its exit code. */
+int server_main(int argc, char **argv);
+
+#endif

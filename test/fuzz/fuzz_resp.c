@@ -1,0 +1,71 @@
+/*
+** fuzz_resp.c - libFuzzer's entry to the parser of requests.
+**
+**     clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_resp.c src/cli/resp.c
+**
+** The first byte says how the others are cut into pieces. A pipeline of requests is parsed at once and
+** in pieces, the buffer being moved in between; the requests found have to be the same.
+*/
+#include "cli/resp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const resp_limits LIMITS = {
+    .inline_max = 256, .args_max = 64, .bulk_max = 512, .request_max = 2048};
+
+/* Requests in a row, as a sum over their arguments, and how the last one ended. */
+typedef struct found {
+  size_t requests, at;
+  uint64_t sum;
+  int rc;
+} found;
+
+static void add_request(found *f, const resp_parser *p, const char *data) {
+  for (size_t i = 0; i < p->count; i++) {
+    if (p->spans[i].offset + p->spans[i].size > p->at) abort();
+    f->sum = f->sum * 31 + p->spans[i].size + 1;
+    for (size_t j = 0; j < p->spans[i].size; j++) {
+      f->sum = f->sum * 31 + (unsigned char)data[p->spans[i].offset + j];
+    }
+  }
+  f->requests++;
+  f->at += p->at;
+}
+
+static found parse(const uint8_t *bytes, size_t size, size_t piece) {
+  found f = {.rc = RESP_MORE};
+  resp_parser p = {0};
+  size_t given = 0;
+  char *buffer = NULL;
+  size_t start = 0; /* of the request in bytes */
+  do {
+    given = size - given < piece ? size : given + piece;
+    size_t part = given - start;
+    char *moved = malloc(part > 0 ? part : 1);
+    if (moved == NULL) abort();
+    memcpy(moved, bytes + start, part);
+    free(buffer);
+    buffer = moved;
+    size_t at = 0;
+    while ((f.rc = resp_parse(&p, &LIMITS, buffer + at, part - at)) == RESP_DONE) {
+      add_request(&f, &p, buffer + at);
+      at += p.at;
+      resp_reset(&p);
+      if (at == part) break;
+    }
+    start += at;
+  } while (given < size && f.rc != RESP_BAD);
+  resp_free(&p);
+  free(buffer);
+  return f;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (size < 2) return 0;
+  size_t piece = data[0] + 1u;
+  found whole = parse(data + 1, size - 1, size - 1), parts = parse(data + 1, size - 1, piece);
+  if (whole.requests != parts.requests || whole.sum != parts.sum || whole.at != parts.at) abort();
+  if ((whole.rc == RESP_BAD) != (parts.rc == RESP_BAD)) abort();
+  return 0;
+}
