@@ -97,7 +97,7 @@ static void test_same_inode_again(void) {
   make_log("inode");
   if (stat("inode", &first) != 0) abort();
   kv *looker = open_readonly("inode"), *db = help_open_full("inode");
-  for (int i = 0; i < 50 && (i < 2 || now.st_ino != first.st_ino); i++) {
+  for (int i = 0; i < 50 && (i < 2 || now.st_ino == first.st_ino); i++) { /* it leaves that file */
     MUST(commit_number(db, "n", i));
     MUST(kv_checkpoint(db, &help_err));
     if (i % 2 == 0) MUST(commit_number(db, "m", i));
