@@ -4,6 +4,7 @@
 #
 #   test/mutants.sh              all of them
 #   test/mutants.sh checkpoint   those whose name has this in it
+#   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
 #
 # Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
 # fails, or does not come to its end in time. The last line is `N killed, N survived`; exit status 1 if
@@ -66,6 +67,10 @@ mutant() {
       exit 2
     fi
   done
+  if [[ ${DRY-} ]]; then
+    rm -f "$TREE/src/$file.mutant" "$TREE/src/$file.before"
+    return
+  fi
   mv "$TREE/src/$file.mutant" "$TREE/src/$file"
   rm -f "$TREE/src/$file.before"
   if ! build "$test"; then
@@ -87,7 +92,9 @@ mutant() {
 
 prepare
 # Without a mutant every one of the tests has to pass, or its failing would say nothing.
-for test in test_crash test_kv_faults test_fault_lives test_fault_death test_kv_memory; do
+for test in test_crash test_kv test_kv_faults test_fault_lives test_fault_death test_kv_memory \
+  damage.test; do
+  [[ ${DRY-} ]] && break
   build "$test" || { cat "$TREE/build.txt" >&2; exit 2; }
   passes || { echo "$test fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
 done
@@ -107,7 +114,7 @@ mutant 'a flush that fails counts' 'test_crash failed' commit.c \
   's/if \(rc == KV_OK\) \{\n    share_raise/if (rc != 1) {\n    share_raise/' \
   's/if \(rc != KV_OK\) return rc;\n  if \(q->log.fd == log.fd/if (q->log.fd == log.fd/'
 mutant 'goes on after a failed flush' 'test_kv_faults' commit.c \
-  's/if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/if (rc != KV_OK) share_raise(\&page_of(q)->durable_seq, seq);\n/'
+  's/if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/if (rc != KV_OK) share_raise(\&q->page->durable_seq, seq);\n/'
 mutant 'pages that a failed flush left clean stay so' 'test_crash failed' log_write.c \
   's/(void log_writer_soil\(log_writer \*w\) \{\n)/$1  if (w->end > 0) return;\n/'
 mutant 'closing does not flush' 'test_crash' commit.c \
@@ -178,7 +185,7 @@ mutant 'half an append stays when its writer died' 'test_fault_death' store_foll
 mutant 'who inherits the turn repairs nothing' 'test_fault_death' store_turn.c \
   's/if \(rc == KV_OK && atomic_load\(&page->unrepaired\)\) rc = store_repair\(s, err\);\n//'
 mutant 'a new file is not noticed after a death' 'test_fault_death' store_follow.c \
-  's/(if \(readable && strcmp\(file.id, place.header.id\) == 0)\)/if (readable)/'
+  's/if \(strcmp\(file.id, place.header.id\) == 0\)/if (file.generation > 0)/'
 mutant 'follows a new file at the old place' 'test_fault_lives' store_follow.c \
   's/    place->end = file->snapshot_end;\n/    place->end = s->follow.at.end;\n/'
 mutant 'a tree that is made anew keeps what it had' 'test_fault_lives' store_follow.c \
