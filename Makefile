@@ -120,8 +120,8 @@ crash: unit ## Open what 100,000 different crashes leave of the disk; CRASH_STAT
 	$(Q)rm -rf $(B)/crash && mkdir -p $(B)/crash && cd $(B)/crash && \
 	  CRASH_STATES=$(or $(CRASH_STATES),100000) ../test/unit/test_crash
 
-mutants: | setup ## Break the engine in the ways test/mutants.sh lists: do the tests notice each?
-	$(Q)test/mutants.sh $(MUTANTS)
+mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
+	$(Q)test/mutants.sh '$(MUTANTS)'
 
 demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh

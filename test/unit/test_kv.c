@@ -714,7 +714,33 @@ static void test_killed_parent(void) {
   close(ready[1]);
 }
 
+/* A whole transaction that is not the next one, here an old one once more, is none. */
+static void test_wrong_number(void) {
+  char log[4096], again[4096];
+  long ends[4] = {0};
+  kv *db = help_open("number", KV_SYNC_OFF, 1, 10);
+  for (int n = 1; n <= 3; n++) {
+    MUST(help_commit_put(db, "a", n == 1 ? "1" : n == 2 ? "2" : "3"));
+    ends[n] = (long)help_stats(db).log_bytes;
+  }
+  MUST(kv_close(db, &help_err));
+  FILE *file = fopen("number", "r+");
+  if (file == NULL || fread(log, 1, sizeof log, file) != (size_t)ends[3]) abort();
+  size_t size = (size_t)(ends[2] - ends[1]);
+  memcpy(again, log + ends[1], size);
+  if (fseek(file, 0, SEEK_END) != 0 || fwrite(again, 1, size, file) != size) abort();
+  if (fclose(file) != 0) abort();
+  kv_error notice = {.code = KV_OK};
+  kv_options options = help_options("number", KV_SYNC_FULL, 1, 10);
+  MUST(kv_open(&options, &db, &notice, &help_err));
+  CHECK_INT(notice.code, KV_ETORN);
+  CHECK_STR(help_all(db), "a=3");
+  CHECK_INT(help_stats(db).seq, 3);
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
+  test_wrong_number();
   count_calls();
   test_basics("basics");
   test_basics(NULL);

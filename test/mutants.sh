@@ -1,0 +1,199 @@
+#!/bin/bash
+# Breaks the engine on purpose, in one way after another, and tells whether the tests notice: a test
+# that nothing makes fail proves nothing. `make mutants` calls this; it takes some minutes.
+#
+#   test/mutants.sh              all of them
+#   test/mutants.sh checkpoint   those whose name has this in it
+#   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
+#
+# Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
+# fails, or does not come to its end in time. The last line is `N killed, N survived`; exit status 1 if
+# any survived, 2 if the list no longer fits the sources.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+TREE=$PWD/build/mutants
+LIMIT=${LIMIT:-120} # seconds for one test
+PATTERN=${1-}
+killed=0 survived=0
+
+# The copy is kept between calls, so that only what differs is compiled.
+prepare() {
+  local file folders=(src ext test bench scripts)
+  mkdir -p "$TREE" || exit 2
+  while read -r file; do
+    cmp -s "$file" "$TREE/$file" || install -D "$file" "$TREE/$file"
+  done < <(find "${folders[@]}" -type f; echo Makefile; echo VERSION)
+  while read -r file; do
+    [[ -f $file ]] || rm "$TREE/$file"
+  done < <(cd "$TREE" && find "${folders[@]}" -type f)
+}
+
+build() { # TEST: leave its command in the array `run`
+  local test=${1%% *} args=() target
+  [[ $1 == *' '* ]] && args=("${1#* }")
+  if [[ $test == *.test ]]; then
+    target=all
+    run=(env "KVSTORE_LIB=$TREE/kvstore.so" "KVSTORE_BIN=$TREE/kvstore" BUILD=build/release
+      test/run.sh "${test%.test}")
+  else
+    target=build/release/test/unit/$test
+    run=("$TREE/$target" "${args[@]}")
+  fi
+  make -C "$TREE" --no-print-directory SETUP=: CFLAGS="-O1 -g" "$target" >"$TREE/build.txt" 2>&1
+}
+
+# passes: whether the test in `run` does, in a folder of its own.
+passes() {
+  if [[ ${run[0]} == env ]]; then
+    (cd "$TREE" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+  else
+    rm -rf "$TREE/tmp" && mkdir "$TREE/tmp" &&
+      (cd "$TREE/tmp" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+  fi
+}
+
+# mutant NAME TEST FILE PERL...: apply each PERL to the whole text of FILE; TEST has to fail then.
+mutant() {
+  local name=$1 test=$2 file=$3 start=$SECONDS perl why
+  shift 3
+  [[ $name == *"$PATTERN"* ]] || return
+  cp "src/$file" "$TREE/src/$file.mutant"
+  for perl; do
+    cp "$TREE/src/$file.mutant" "$TREE/src/$file.before"
+    perl -0pi -e "$perl" "$TREE/src/$file.mutant"
+    if cmp -s "$TREE/src/$file.mutant" "$TREE/src/$file.before"; then
+      echo "$name: $file has nothing like this any more: $perl" >&2
+      exit 2
+    fi
+  done
+  if [[ ${DRY-} ]]; then
+    rm -f "$TREE/src/$file.mutant" "$TREE/src/$file.before"
+    return
+  fi
+  mv "$TREE/src/$file.mutant" "$TREE/src/$file"
+  rm -f "$TREE/src/$file.before"
+  if ! build "$test"; then
+    echo "$name: does not compile" >&2
+    cat "$TREE/build.txt" >&2
+    exit 2
+  fi
+  passes 2>/dev/null
+  local rc=$?
+  case $rc in
+    0) why=SURVIVED ;;
+    124 | 137) why='killed: did not end' ;;
+    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.c:[0-9]+: ' "$TREE/run.txt" | sed 's|^test/unit/||' | cut -c 1-60)" ;;
+  esac
+  if ((rc == 0)); then ((++survived)); else ((++killed)); fi
+  printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
+  cp "src/$file" "$TREE/src/$file"
+}
+
+prepare
+# Without a mutant every one of the tests has to pass, or its failing would say nothing.
+for test in test_crash test_kv test_kv_faults test_fault_lives test_fault_death test_kv_memory \
+  damage.test; do
+  [[ ${DRY-} ]] && break
+  build "$test" || { cat "$TREE/build.txt" >&2; exit 2; }
+  passes || { echo "$test fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
+done
+
+# --- flushing -------------------------------------------------------------------------------------------
+
+mutant 'a flush that flushes nothing' 'test_crash commits' commit.c \
+  's/int rc = log_writer_sync\(&log, err\);/int rc = KV_OK;/'
+mutant 'published before the flush' 'test_crash commits' commit.c \
+  's/>= seq && seq - durable <= version->window;/>= seq;/' \
+  's/(q->flusher.deadline_ns = 0;\n  write_out\(q\);)/$1 show(q);/'
+mutant 'a flush covers what was written after it began' 'test_crash flush' commit.c \
+  's/(if \(rc == KV_OK\) \{\n)(    share_raise\(&page->durable_seq, covered)/$1 covered = atomic_load(&page->written_seq);\n$2/'
+mutant 'twice as much unflushed in NORMAL' 'test_crash commits' commit.c \
+  's/: 2 \* \(uint64_t\)settings->group_size/: 4 * (uint64_t)settings->group_size/'
+mutant 'a flush that fails counts' 'test_crash failed' commit.c \
+  's/if \(rc == KV_OK\) \{\n    share_raise/if (rc != 1) {\n    share_raise/' \
+  's/if \(rc != KV_OK\) return rc;\n  if \(q->log.fd == log.fd/if (q->log.fd == log.fd/'
+mutant 'goes on after a failed flush' 'test_kv_faults' commit.c \
+  's/if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/if (rc != KV_OK) share_raise(\&q->page->durable_seq, seq);\n/'
+mutant 'pages that a failed flush left clean stay so' 'test_crash failed' log_write.c \
+  's/(void log_writer_soil\(log_writer \*w\) \{\n)/$1  if (w->end > 0) return;\n/'
+mutant 'closing does not flush' 'test_crash' commit.c \
+  's/q->promised && q->failed == KV_OK \? commit_flush\(q, err\) : KV_OK/KV_OK/'
+
+# --- writing --------------------------------------------------------------------------------------------
+
+mutant 'a write that fails counts' 'test_kv_faults' commit.c \
+  's/  if \(rc != KV_OK\) \{\n    fail\(q, rc, why.text\);\n    return;\n  \}\n  q->stats.bytes/  q->stats.bytes/'
+mutant 'half of a failed write stays' 'test_kv_faults' log_write.c \
+  's/    w->size = UINT64_MAX; \/\* unknown \*\/\n    log_writer_trim\(w\);\n//'
+mutant 'a short write counts as whole' 'test_fault_lives' os.c \
+  's/size -= \(size_t\)wrote;/size = 0;/'
+
+# --- a new file -----------------------------------------------------------------------------------------
+
+mutant 'creation does not sync the folder' 'test_crash commits' log_write.c \
+  's/if \(os_sync_folder\(path\) != 0\) \{/if (replace && os_sync_folder(path) != 0) {/'
+mutant 'a checkpoint does not sync the folder' 'test_crash checkpoint' log_write.c \
+  's/if \(os_sync_folder\(path\) != 0\) \{/if (!replace && os_sync_folder(path) != 0) {/'
+mutant 'the new file is not synced before its rename' 'test_crash checkpoint' log_write.c \
+  's/if \(os_sync_file\(draft->writer.fd\) != 0\) \{/if (draft->writer.fd < 0) {/'
+mutant 'what a crash left of a new file stays' 'test_crash checkpoint' log_write.c \
+  's/(void log_draft_clean\(const char \*path\) \{\n)/$1  if (*path) return;\n/'
+
+# --- checkpoint -----------------------------------------------------------------------------------------
+
+mutant 'a checkpoint does not copy the rest' 'test_crash checkpoint' checkpoint.c \
+  's/  if \(rc == KV_OK\) rc = copy_until\(c, end\);\n  if \(rc != KV_OK\) return rc;/  if (rc != KV_OK) return rc;/'
+mutant 'a checkpoint copies under the old id' 'test_crash checkpoint' checkpoint.c \
+  's/crc32c\(0, c->draft.writer.header.id, LOG_ID_SIZE\);\n  int rc = KV_OK;/crc32c(0, c->reader.id, LOG_ID_SIZE);\n  int rc = KV_OK;/'
+mutant 'a checkpoint has a wrong base-seq' 'test_crash checkpoint' checkpoint.c \
+  's/c->pin.seq - 1, c->err/c->pin.seq, c->err/'
+mutant 'a checkpoint of nothing has no line' 'test_crash checkpoint' checkpoint.c \
+  's/c->pin.top == 0 &&/c->pin.top == 0 \&\& seq == 0 \&\&/' # refused by the grammar alone
+mutant 'a checkpoint does not raise what is durable' 'test_crash checkpoint' commit.c \
+  's/  share_raise\(&page->durable_seq, q->handed_seq\);\n  share_raise\(&page->published_seq, q->handed_seq\);/  share_raise(\&page->published_seq, q->handed_seq);/'
+mutant 'goes on after a rename that may not last' 'test_crash checkpoint' checkpoint.c \
+  's/    commit_break\(&s->queue, rc, why.text\);\n//'
+mutant 'a checkpoint forgets the sums of earlier parts' 'test_crash checkpoint' checkpoint.c \
+  's/  c->crc = crc32c\(c->crc, c->lines.data, c->lines.size\);\n//'
+mutant 'a draft is dropped that has become the log' 'test_crash checkpoint' log_write.c \
+  's/  \*draft = \(log_draft\)\{.writer.fd = -1\}; \/\* nothing[^\n]*\n//'
+
+# --- recovery -------------------------------------------------------------------------------------------
+
+mutant 'applies what its COMMIT does not verify' 'test_crash commits' log_read.c \
+  's/  if \(s.crc != commit.crc\) return KV_ETORN;\n//'
+mutant 'applies a transaction that is not the next' 'test_kv' recover.c \
+  's/if \(rc == KV_OK && t.seq != p->found->seq \+ 1\) rc = KV_ETORN;\n//'
+mutant 'does not look ahead at a torn place' 'damage.test' recover.c \
+  's/if \(promised.broken\) \{/if (promised.broken \&\& p->path == NULL) {/'
+mutant 'takes every torn tail for damage' 'test_crash torn' recover.c \
+  's/ \|\| t->durable_seq < p->damaged_seq\) return true/) return true/'
+mutant 'a torn tail is not cut off' 'test_crash torn' recover.c \
+  's/if \(rc == KV_OK && os_truncate\(fd, found->end\) != 0\) rc/if (rc == 1) rc/'
+mutant 'the recovered log is not synced' 'test_crash' recover.c \
+  's/  if \(os_sync_file\(fd\) != 0\) \{/  if (fd < 0) {/'
+mutant 'the recovered name is not synced' 'test_crash name' recover.c \
+  's/  if \(os_sync_folder\(path\) != 0\) return log_error\(err, "fsync of the folder", path\);\n//'
+mutant 'believes what is left of the shared page' 'test_crash failed' share.c \
+  's/  atomic_store\(&page->broken, 0\);\n//'
+
+# --- many processes -------------------------------------------------------------------------------------
+
+mutant 'half an append stays when its writer died' 'test_fault_death' store_follow.c \
+  's/if \(!s->follow.at.original && \(uint64_t\)facts.st_size > end\) \{/if (s->follow.fd < 0) {/'
+mutant 'who inherits the turn repairs nothing' 'test_fault_death' store_turn.c \
+  's/if \(rc == KV_OK && atomic_load\(&page->unrepaired\)\) rc = store_repair\(s, err\);\n//'
+mutant 'a new file is not noticed after a death' 'test_fault_death' store_follow.c \
+  's/if \(strcmp\(file.id, place.header.id\) == 0\)/if (file.generation > 0)/'
+mutant 'follows a new file at the old place' 'test_fault_lives' store_follow.c \
+  's/    place->end = file->snapshot_end;\n/    place->end = s->follow.at.end;\n/'
+mutant 'a tree that is made anew keeps what it had' 'test_fault_lives' store_follow.c \
+  's/int rc = tree_edit_clear\(&s->tree\);/int rc = KV_OK;/'
+mutant 'a failed read while following goes unnoticed' 'test_fault_lives' store_follow.c \
+  's/rc = recover_continue\(s->follow.fd, s->path, &s->tree, size, last_seq, &to, err\);/rc = recover_continue(s->follow.fd, s->path, \&s->tree, size, last_seq, \&to, err);\n  if (rc == KV_EIO) to.seq = last_seq, rc = KV_OK;/'
+mutant 'memory that fails in a header is no failure' 'test_kv_memory' store_join.c \
+  's/rc == KV_EIO \|\| rc == KV_ENOMEM/rc == KV_EIO/'
+
+echo "$killed killed, $survived survived"
+((survived == 0))
