@@ -16,6 +16,8 @@
 #define SYNC_EVERY ((uint64_t)4 << 20) /* bytes: a flush of a little does not hold others up long */
 #define REST_MAX ((uint64_t)64 << 10)  /* bytes left to copy when the turn is asked for */
 #define ROUNDS_MAX 20                  /* of copying, if writers are faster than that */
+#define FREE_STEP ((uint64_t)4 << 20)  /* bytes of the old file given back at a time */
+#define FREE_PAUSE_NS 1000000u
 #define TURN_WAIT_MS 60000u
 #define TURN_SLICE_MS 100u
 #define LINE_SIZE 16u /* bytes of a line besides its keypath and value, about */
@@ -47,7 +49,7 @@ static int under_way(const checkpoint *c) {
 
 /* --- the turn ------------------------------------------------------------------------------------- */
 
-static int check_stop(checkpoint *c) {
+static int check_stop(const checkpoint *c) {
   if (!atomic_load(&c->store->checkpointer.stop)) return KV_OK;
   return kv_error_set(c->err, KV_EBUSY, "'%s' is being closed", c->store->path);
 }
@@ -82,7 +84,7 @@ static int pin_newest(checkpoint *c) {
   if (tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
   if (rc == KV_OK) rc = commit_end(&s->queue, &c->copied, c->err);
   if (rc == KV_OK) {
-    c->fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+    c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
     if (c->fd < 0) rc = log_error(c->err, "opening", s->path);
   }
   if (rc == KV_OK) {
@@ -262,13 +264,29 @@ static int run(checkpoint *c) {
   return rc;
 }
 
+/* Give the old file's space back bit by bit: a file system that frees a gigabyte at once holds up
+** everybody's flushes meanwhile (half a second was seen). Not if others are still reading it, or if it
+** has got another name. */
+static void give_back(const checkpoint *c) {
+  struct stat facts;
+  if (os.fstat(c->fd, &facts) != 0 || facts.st_nlink > 0 || os.is_locked(c->fd, 0, 0) != 0) return;
+  for (uint64_t size = (uint64_t)facts.st_size; size > FREE_STEP;) {
+    size -= FREE_STEP;
+    if (os_truncate(c->fd, size) != 0 || check_stop(c) != KV_OK) return;
+    os_pause(FREE_PAUSE_NS);
+  }
+}
+
 int checkpoint_run(store *s, kv_error *err) {
   checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1};
   int rc = pin_newest(&c);
   if (rc == KV_OK && c.pin.seq > 0) rc = run(&c);
   tree_unpin(&s->tree, &c.pin);
   log_reader_free(&c.reader);
-  if (c.fd >= 0) os.close(c.fd);
+  if (c.fd >= 0) {
+    if (rc == KV_OK) give_back(&c);
+    os.close(c.fd);
+  }
   buf_free(&c.lines);
   return rc;
 }

@@ -65,6 +65,7 @@ typedef struct store {
     pthread_mutex_t lock;
     pthread_cond_t free;
     const void *owner; /* a handle, NULL: free */
+    const void *heir;  /* gets it next */
     bool brief;        /* the owner is a checkpoint */
     unsigned waiting;
     uint64_t began_ns; /* when the process got it from the others */

@@ -24,28 +24,46 @@ static int busy(const store *s, kv_error *err) {
 
 /* --- among the handles ---------------------------------------------------------------------------- */
 
+/* Wait until the turn is passed on, or until it is time to look what to do next; false if it is time
+** to give up. With turn.lock, while another handle has the turn. */
+static bool wait_for_handles(store *s, const void *owner, uint64_t patient_ns,
+                             uint64_t deadline_ns) {
+  uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
+  if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
+  if (until_ns <= now_ns) return false;
+  if (now_ns < patient_ns) {
+    if (until_ns > patient_ns) until_ns = patient_ns;
+  } else if (s->turn.heir == NULL) {
+    s->turn.heir = owner;
+  }
+  struct timespec end = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                         .tv_nsec = (long)(until_ns % 1000000000u)};
+  s->turn.waiting++;
+  (void)pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
+  s->turn.waiting--;
+  return true;
+}
+
+/* As among the processes (share.h): whoever finds the turn free takes it, but who has waited for
+** SHARE_PATIENCE gets it handed. */
 static int take_from_handles(store *s, const void *owner, bool brief, uint64_t deadline_ns) {
-  int rc = KV_EBUSY;
   pthread_mutex_lock(&s->turn.lock);
   assert(s->turn.owner != owner);
-  while (s->turn.owner != NULL) {
-    uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
-    if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
-    if (until_ns <= now_ns) break;
-    struct timespec end = {.tv_sec = (time_t)(until_ns / 1000000000u),
-                           .tv_nsec = (long)(until_ns % 1000000000u)};
-    s->turn.waiting++;
-    (void)pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
-    s->turn.waiting--;
+  if (s->turn.owner != NULL) {
+    uint64_t patient_ns = os.now_ns() + SHARE_PATIENCE_NS;
+    while (s->turn.owner != NULL && s->turn.owner != owner) {
+      if (!wait_for_handles(s, owner, patient_ns, deadline_ns)) break;
+    }
+    if (s->turn.heir == owner) s->turn.heir = NULL;
   }
   /* Whoever waited takes it if it is free, late or not: the process may have kept it for him. */
-  if (s->turn.owner == NULL) {
+  bool taken = s->turn.owner == NULL || s->turn.owner == owner;
+  if (taken) {
     s->turn.owner = owner;
     s->turn.brief = brief;
-    rc = KV_OK;
   }
   pthread_mutex_unlock(&s->turn.lock);
-  return rc;
+  return taken ? KV_OK : KV_EBUSY;
 }
 
 /* Whether another handle shall have it next, and not another process. */
@@ -168,7 +186,12 @@ void store_turn_pass(store *s, const void *owner) {
     pass_to_processes(s);
     pthread_mutex_lock(&s->turn.lock);
   }
-  s->turn.owner = NULL;
-  if (s->turn.waiting > 0) pthread_cond_signal(&s->turn.free);
+  s->turn.owner = s->turn.heir;
+  s->turn.heir = NULL;
+  if (s->turn.owner != NULL) {
+    pthread_cond_broadcast(&s->turn.free); /* one of all that wait is meant */
+  } else if (s->turn.waiting > 0) {
+    pthread_cond_signal(&s->turn.free);
+  }
   pthread_mutex_unlock(&s->turn.lock);
 }
