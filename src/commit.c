@@ -109,7 +109,7 @@ static void show(commit_queue *q) {
   }
   if (version == before) return;
   tree_publish(q->tree, version);
-  atomic_store(&q->shown_seq, version->seq);
+  atomic_store_explicit(&q->shown_seq, version->seq, memory_order_release);
 }
 
 void commit_show(commit_queue *q) {
@@ -172,7 +172,7 @@ static void write_out(commit_queue *q) {
   if (q->filling.room > FILLING_KEEP_MAX) buf_free(&q->filling);
   share_page *page = q->page;
   share_set_end(page, q->log.end, q->log.size);
-  atomic_store(&page->written_seq, q->handed_seq);
+  atomic_store_explicit(&page->written_seq, q->handed_seq, memory_order_release);
 }
 
 /* Open the file that the page says is the log, instead of the one we have. KV_EBUSY: the file of

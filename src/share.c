@@ -384,6 +384,6 @@ uint64_t share_size(const share_page *page) {
 
 void share_set_end(share_page *page, uint64_t end, uint64_t size) {
   unsigned at = atomic_load(&page->generation) & 1;
-  atomic_store(&page->files[at].size, size);
-  atomic_store(&page->files[at].end, end);
+  atomic_store_explicit(&page->files[at].size, size, memory_order_release);
+  atomic_store_explicit(&page->files[at].end, end, memory_order_release);
 }
