@@ -66,7 +66,8 @@ typedef struct store {
     pthread_cond_t free;
     const void *owner; /* a handle, NULL: free */
     const void *heir;  /* gets it next */
-    bool brief;        /* the owner is a checkpoint */
+    bool brief;        /* the owner is a checkpoint ... */
+    bool heir_brief;   /* ... and the heir */
     unsigned waiting;
     uint64_t began_ns; /* when the process got it from the others */
   } turn;

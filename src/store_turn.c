@@ -26,7 +26,7 @@ static int busy(const store *s, kv_error *err) {
 
 /* Wait until the turn is passed on, or until it is time to look what to do next; false if it is time
 ** to give up. With turn.lock, while another handle has the turn. */
-static bool wait_for_handles(store *s, const void *owner, uint64_t patient_ns,
+static bool wait_for_handles(store *s, const void *owner, bool brief, uint64_t patient_ns,
                              uint64_t deadline_ns) {
   uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
   if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
@@ -35,6 +35,7 @@ static bool wait_for_handles(store *s, const void *owner, uint64_t patient_ns,
     if (until_ns > patient_ns) until_ns = patient_ns;
   } else if (s->turn.heir == NULL) {
     s->turn.heir = owner;
+    s->turn.heir_brief = brief;
   }
   struct timespec end = {.tv_sec = (time_t)(until_ns / 1000000000u),
                          .tv_nsec = (long)(until_ns % 1000000000u)};
@@ -52,7 +53,7 @@ static int take_from_handles(store *s, const void *owner, bool brief, uint64_t d
   if (s->turn.owner != NULL) {
     uint64_t patient_ns = os.now_ns() + SHARE_PATIENCE_NS;
     while (s->turn.owner != NULL && s->turn.owner != owner) {
-      if (!wait_for_handles(s, owner, patient_ns, deadline_ns)) break;
+      if (!wait_for_handles(s, owner, brief, patient_ns, deadline_ns)) break;
     }
     if (s->turn.heir == owner) s->turn.heir = NULL;
   }
@@ -187,6 +188,7 @@ void store_turn_pass(store *s, const void *owner) {
     pthread_mutex_lock(&s->turn.lock);
   }
   s->turn.owner = s->turn.heir;
+  s->turn.brief = s->turn.heir != NULL && s->turn.heir_brief;
   s->turn.heir = NULL;
   if (s->turn.owner != NULL) {
     pthread_cond_broadcast(&s->turn.free); /* one of all that wait is meant */

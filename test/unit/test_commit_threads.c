@@ -356,6 +356,8 @@ static void test_failed_write_wakes(void) {
                  patient("wakes", 2, KV_SYNC_OFF, 1, 0)};
   start_one(&w[0], db, 2);
   start_one(&w[1], db, 3);
+  MUST(kv_begin(db, BUSY_MS, &help_err)); /* so they have passed the turn on, and written */
+  kv_rollback(db);
   atomic_store(&fail_write, true);
   start_one(&w[2], db, 4);
   join_all(w, 3, KV_EIO);
