@@ -11,7 +11,19 @@ static uint64_t now_ns(void) {
 }
 
 static bool is_due(const flusher *f) {
-  return f->wanted_seq - f->flushed_seq >= f->group_size || now_ns() >= f->deadline_ns;
+  return f->wanted_seq - f->flushed_seq >= f->expected || now_ns() >= f->deadline_ns;
+}
+
+/* The first request for the next flush: how many will it be worth waiting for, and how long? */
+static void expect(flusher *f, uint64_t seq) {
+  uint64_t timeout_ns = (uint64_t)f->group_timeout_ms * 1000000u;
+  uint64_t all = f->last_group + (seq - f->flushed_seq);
+  f->expected = f->group_size;
+  if (f->group_size == 1) {
+    f->expected = all - all / 8; /* some will have left, or have nothing to write */
+    timeout_ns = f->took_ns / 2;
+  }
+  f->deadline_ns = now_ns() + timeout_ns;
 }
 
 static void wait_for_group(flusher *f) {
@@ -33,15 +45,18 @@ static void *flusher_main(void *context) {
       f->is_flushing = true;
       pthread_mutex_unlock(&f->lock);
       kv_error err = {.code = KV_OK};
+      uint64_t began_ns = now_ns();
       int rc = kv_flush(f->db, &err);
+      uint64_t took_ns = now_ns() - began_ns;
       pthread_mutex_lock(&f->lock);
       f->is_flushing = false;
       if (rc != KV_OK) {
         f->failure = err;
         f->failure.code = rc;
       } else {
+        f->last_group = seq - f->flushed_seq;
         f->flushed_seq = seq;
-        f->deadline_ns = now_ns() + (uint64_t)f->group_timeout_ms * 1000000u;
+        f->took_ns = (3 * f->took_ns + took_ns) / 4;
       }
       f->wake(f->context);
     }
@@ -80,11 +95,10 @@ bool flusher_ask(flusher *f, uint64_t seq) {
   pthread_mutex_lock(&f->lock);
   bool is_heard = !f->is_flushing;
   if (is_heard && seq > f->wanted_seq) {
-    if (f->wanted_seq <= f->flushed_seq) {
-      f->deadline_ns = now_ns() + (uint64_t)f->group_timeout_ms * 1000000u;
-    }
+    if (f->wanted_seq <= f->flushed_seq) expect(f, seq);
     f->wanted_seq = seq;
-    pthread_cond_signal(&f->asked);
+    if (is_due(f) || f->deadline_ns != f->told_ns) pthread_cond_signal(&f->asked);
+    f->told_ns = f->deadline_ns;
   }
   pthread_mutex_unlock(&f->lock);
   return is_heard;

@@ -70,7 +70,7 @@ typedef struct server {
     kv *db; /* NULL: none is under way */
     int rc;
     kv_error err;
-  } rewrite; /* see rewrite.h */
+  } rewrite;          /* see rewrite.h */
   uint64_t published; /* not newer than what everybody may see */
   uint64_t handed;    /* the newest transaction that this server handed over */
   uint64_t asked;     /* and the one that the flush thread was asked for last */
