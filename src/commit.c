@@ -219,9 +219,12 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
     share_raise(&page->published_seq, covered);
   } else {
     atomic_store(&page->broken, 1);
-    log_writer_soil(&log);
   }
   pthread_mutex_lock(&q->lock);
+  if (rc != KV_OK) { /* what was appended while it ran may have been marked clean as well */
+    log.end = share_end(page, generation);
+    log_writer_soil(&log);
+  }
   q->flushing_fd = -1;
   if (q->log.fd != log.fd) os_close_locked(log.fd); /* it was replaced meanwhile */
   if (rc != KV_OK) return rc;
