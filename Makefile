@@ -88,7 +88,7 @@ C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test test-matrix soak crash mutants demo bench format format-check lint \
+.PHONY: all loadable program static unit test test-matrix soak crash kills mutants demo bench format format-check lint \
         install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -119,6 +119,10 @@ soak: all | setup ## Compare with an ordinary table at random for MINUTES (60), 
 crash: unit ## Open what 100,000 different crashes leave of the disk; CRASH_STATES: another number.
 	$(Q)rm -rf $(B)/crash && mkdir -p $(B)/crash && cd $(B)/crash && \
 	  CRASH_STATES=$(or $(CRASH_STATES),100000) ../test/unit/test_crash
+
+kills: all unit | setup ## Kill writers and servers 1,000 times (KILLS: another number): is anything lost?
+	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
+	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/kills.sh $(or $(KILLS),1000)
 
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'

@@ -5,6 +5,7 @@
 #
 #   test/run.sh                    all of them
 #   test/run.sh smoke 'test_*'     those whose names match
+#   SHOW=1 test/run.sh kill        everything that passing ones printed, too
 #
 # A file counts by the last line it prints of the form `N passed, N failed`. One that prints none,
 # or leaves with an error although it counted no failure, is one failure more.
@@ -68,7 +69,7 @@ show() {
   ((f > 0)) && mark=FAIL
   printf '%s  %-28s %6d passed %8d.%02d s\n' "$mark" "${name%.test}" "$p" \
     $((us / 1000000)) $((us / 10000 % 100))
-  ((f > 0)) && sed 's/^/      /' "$OUT/$1.txt"
+  if ((f > 0)) || [[ ${SHOW-} ]]; then sed 's/^/      /' "$OUT/$1.txt"; fi
   ((passed += p, failed += f))
 }
 
