@@ -93,7 +93,7 @@ mutant() {
 prepare
 # Without a mutant every one of the tests has to pass, or its failing would say nothing.
 for test in test_crash test_kv test_kv_faults test_fault_lives test_fault_death test_kv_memory \
-  damage.test; do
+  test_sql_history damage.test; do
   [[ ${DRY-} ]] && break
   build "$test" || { cat "$TREE/build.txt" >&2; exit 2; }
   passes || { echo "$test fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
@@ -194,6 +194,15 @@ mutant 'a failed read while following goes unnoticed' 'test_fault_lives' store_f
   's/rc = recover_continue\(s->follow.fd, s->path, &s->tree, size, last_seq, &to, err\);/rc = recover_continue(s->follow.fd, s->path, \&s->tree, size, last_seq, \&to, err);\n  if (rc == KV_EIO) to.seq = last_seq, rc = KV_OK;/'
 mutant 'memory that fails in a header is no failure' 'test_kv_memory' store_join.c \
   's/rc == KV_EIO \|\| rc == KV_ENOMEM/rc == KV_EIO/'
+
+# --- what is seen ---------------------------------------------------------------------------------------
+
+mutant 'a statement is content with what it has' 'test_sql_history' store_follow.c \
+  's/published <= s->queue.handed_seq\)/published <= s->queue.handed_seq + 1)/'
+mutant 'our own see it before the others can' 'test_sql_history' commit.c \
+  's/      share_raise\(&page->published_seq, next->seq\);\n//'
+mutant 'a writer builds on what it has' 'test_sql_history' store_follow.c \
+  's/uint64_t written = atomic_load\(&page->written_seq\);/uint64_t written = 0;/'
 
 echo "$killed killed, $survived survived"
 ((survived == 0))

@@ -34,6 +34,12 @@ static inline unsigned now_ms(void) {
   return (unsigned)(now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
+/* A number in the environment. */
+static inline uint64_t number_of(const char *name, uint64_t otherwise) {
+  const char *text = getenv(name);
+  return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
 /* Run a function in a child; checks that fail there, or its abort, fail the parent's check of its
 ** end. */
 static inline pid_t child_start(void (*run)(void *), void *context) {

@@ -502,11 +502,6 @@ static const slot alone[] = {
     {.role = LOOKER, .come_and_go = true},
 };
 
-static uint64_t number_of(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text != NULL ? strtoull(text, NULL, 10) : otherwise;
-}
-
 int main(void) {
   uint64_t rounds = number_of("PROCESS_ROUNDS", 1);
   unsigned ms = (unsigned)number_of("PROCESS_MS", 1500);
