@@ -10,6 +10,7 @@
 #include "os.h"
 
 #include <dirent.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -17,7 +18,7 @@
 
 static struct {
   os_table real;
-  unsigned long left; /* calls until the last one; 0: it lives */
+  atomic_ulong left; /* calls until the last one; 0: it lives */
 } death;
 
 typedef struct report {
@@ -30,7 +31,7 @@ static report *told; /* by the child */
 /* --- dying -------------------------------------------------------------------------------------------- */
 
 static bool is_last(void) {
-  return death.left > 0 && --death.left == 0;
+  return atomic_load(&death.left) > 0 && atomic_fetch_sub(&death.left, 1) == 1;
 }
 
 static ssize_t death_pwrite(int fd, const void *data, size_t size, off_t offset) {

@@ -22,7 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static unsigned long unit_passed, unit_failed;
+/* Threads of a test may check at the same time. */
+static _Atomic unsigned long unit_passed, unit_failed;
 
 /* Count one check; say what failed, but not more than the first hundred times. */
 static inline bool unit_check(bool passed, const char *file, int line, const char *what) {
@@ -95,7 +96,7 @@ static inline uint64_t unit_random(uint64_t *state) {
 
 /* Print the summary; the value for main to return. */
 static inline int unit_done(void) {
-  printf("%lu passed, %lu failed\n", unit_passed, unit_failed);
+  printf("%lu passed, %lu failed\n", (unsigned long)unit_passed, (unsigned long)unit_failed);
   return unit_failed > 0 ? 1 : 0;
 }
 
