@@ -87,7 +87,7 @@ proc run {extension folder parts} {
     if {$kind ne "command"} continue
     lappend outputs {*}[run_statements $extension $statements]
     set statements {}
-    catch {exec sh -c [lindex $text 0] 2>@1} printed
+    catch {exec env -u LD_PRELOAD sh -c [lindex $text 0] 2>@1} printed
     lappend outputs [lines_of [regsub {\n?child process exited abnormally$} $printed {}]]
   }
   lappend outputs {*}[run_statements $extension $statements]

@@ -10,17 +10,10 @@
 #     cursor NAME SQL          (python) begin a SELECT; step NAME: the rest of its rows
 #     leave NAME ...           they close their database and end
 #     kill9 NAME ...           they are killed
-#     behind SCRIPT            WORDS that run a line of bash in the peer first (not under a sanitizer
-#                              that is preloaded: bash may not stand it)
 #     until CONDITION          wait until the expression is true, a minute at most; whether it was
 #
 # A peer runs the statements of one line; it stops at the first that fails. Values are without line
 # breaks, NULL is an empty one. The error code is SQLite's primary one.
-
-proc behind {script} {
-  if {![info exists ::env(LD_PRELOAD)]} { return [list bash -c "$script; exec \"\$0\" \"\$@\""] }
-  return [list env -u LD_PRELOAD bash -c "$script; exec env LD_PRELOAD='$::env(LD_PRELOAD)' \"\$0\" \"\$@\""]
-}
 
 namespace eval peers {
   variable pipe

@@ -17,8 +17,6 @@ namespace eval server {
   variable pids {}
   variable ports {}
   variable codes {}
-  # A leaked libasan in redis-cli would look for leaks there.
-  variable clean [list env -u LD_PRELOAD]
   variable wrap {} ;# words in front of the server's command line
   variable sanitized [expr {[info exists ::env(LD_PRELOAD)] && $::env(LD_PRELOAD) ne ""}]
 }
@@ -38,7 +36,7 @@ proc start_server {file args} {
   }
   set n $server::count
   incr server::count
-  set pid [exec {*}$server::clean {*}$server::wrap $tester::bin server $file --port $port {*}$args \
+  set pid [exec {*}$tester::clean {*}$server::wrap $tester::bin server $file --port $port {*}$args \
       2> server-$n.log > server-$n.out &]
   dict set server::pids $n $pid
   dict set server::ports $n $port
@@ -81,7 +79,7 @@ proc finish_test {} {
 }
 
 proc cli {args} {
-  if {[catch {exec {*}$server::clean redis-cli -h 127.0.0.1 -p [server_port] {*}$args 2>@1} out]} {
+  if {[catch {exec {*}$tester::clean redis-cli -h 127.0.0.1 -p [server_port] {*}$args 2>@1} out]} {
     return "failed: $out"
   }
   return $out
@@ -89,7 +87,7 @@ proc cli {args} {
 
 proc client {args} {
   set code 0
-  if {[catch {exec {*}$server::clean $tester::bin client --port [server_port] {*}$args 2>@1} out options]} {
+  if {[catch {exec {*}$tester::clean $tester::bin client --port [server_port] {*}$args 2>@1} out options]} {
     set code [lindex [dict get $options -errorcode] 2]
     set out [regsub {\n?child process exited abnormally$} $out {}]
   }

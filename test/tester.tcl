@@ -25,6 +25,8 @@
 #     execsql SQL ?DB?, catchsql SQL ?DB?, eqp SQL ?DB?, shell SCRIPT ?ARG...?
 #     kvstore ARG...                         run the program: its exit code and all it prints
 #     strace ARG...                          run strace; its own and the program's output
+#     exec {*}[behind SCRIPT] WORD...        run a line of bash, and then the words in its place
+#     exec {*}$tester::clean WORD...         run what has nothing of ours in it
 #     reset_db ?FILE?                        close db, if open, and open it anew
 #     open_db NAME ?FILE?                    one more connection
 #     log_lines FILE                         a log's lines, without the zeros behind its end
@@ -53,6 +55,8 @@ namespace eval tester {
   variable sqlite3 [env_or SQLITE3 sqlite3]
   variable python [expr {[file executable /usr/bin/python3] ? "/usr/bin/python3" : "python3"}]
   variable python [env_or PYTHON $python]
+  # A sanitizer that is preloaded looks for leaks in every program; and a shell may not stand it.
+  variable clean [list env -u LD_PRELOAD]
   variable scratch
   variable passed 0
   variable failed 0
@@ -197,6 +201,12 @@ proc kvstore {args} {
 # Leaks cannot be looked for in a traced process.
 proc strace {args} {
   exec env ASAN_OPTIONS=detect_leaks=0 strace {*}$args 2>@1
+}
+
+proc behind {script} {
+  set preload [tester::env_or LD_PRELOAD ""]
+  set preload [expr {$preload eq "" ? "" : "env LD_PRELOAD='$preload' "}]
+  return [list {*}$tester::clean bash -c "$script; exec $preload\"\$0\" \"\$@\""]
 }
 
 proc do_test {name script expected} {
