@@ -227,6 +227,13 @@ static void test_network(void) {
   check_usable("network", "a=1");
 }
 
+static unsigned flushes;
+
+static int count_flush(int fd) {
+  flushes++;
+  return real.fdatasync(fd);
+}
+
 /* A readonly handle may only look at what others share; whatever it does, that is enough. */
 static void test_flush_of_readonly(void) {
   make_log("looking");
@@ -235,7 +242,10 @@ static void test_flush_of_readonly(void) {
   MUST(help_commit_put(db, "b", "2"));
   CHECK_STR(help_all(looker), "a=1 b=2");
   CHECK(help_stats(looker).durable_seq < help_stats(looker).seq);
+  os.fdatasync = count_flush;
   CHECK_INT(kv_flush(looker, &help_err), KV_OK);
+  CHECK_INT(flushes, 1);
+  os.fdatasync = real.fdatasync;
   CHECK_INT(kv_check(looker, &help_err), KV_OK);
   CHECK_INT(kv_checkpoint(looker, &help_err), KV_EREADONLY);
   CHECK_INT(kv_begin(looker, 0, &help_err), KV_EREADONLY);
@@ -408,6 +418,7 @@ static void test_gets_cost_no_call(void) {
 }
 
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
   real = os;
   step = shared_memory(sizeof *step);
