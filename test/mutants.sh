@@ -94,7 +94,7 @@ mutant() {
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed 's|^test/unit/||' | cut -c 1-60)" ;;
+    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/unit/)##' | cut -c 1-60)" ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
@@ -225,6 +225,8 @@ mutant 'bug: who joins in vain removes the shared file' 'test_process_stops' sha
   's/if \(locked && others == 0 && s->page == NULL\) remove_if_ours\(s\)/if (others == 0 \&\& s->page == NULL \&\& s->fd >= 0) os.unlink(s->path)/'
 mutant 'bug: a file in the way is removed' 'test_share' share.c \
   's/ S_ISREG\(facts.st_mode\) && facts.st_size == 0 &&//'
+mutant 'bug: who leaves removes the file of others' 'test_share' share.c \
+  's/if \(has_name\(s->fd, s->path\)\) os.unlink/if (s->fd >= 0) os.unlink/'
 mutant 'bug: a new end is taken for the old' 'test_checkpoint_stops' commit.c \
   's/(void commit_switch.*?page = q->page;\n)(.*?)(  share_file now)/$1  share_set_end(page, log->end, log->size);\n$2  os_pause(50000000);\n$3/s'
 mutant 'bug: who joins reads on in another file' 'test_checkpoint_stops' store_join.c \
@@ -246,6 +248,8 @@ mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store
   's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc == KV_EBUSY || end_ns == 0) return rc;/'
 mutant 'bug: flushed by another, it sleeps on' 'test_checkpoint_stops' commit.c \
   's/uint64_t until_ns = os.now_ns\(\) \+ RELUCTANCE_NS;/uint64_t until_ns = UINT64_MAX;/'
+mutant 'bug: who cannot read it waits for another' 'test_share' store_join.c \
+  's/rc == KV_EIO \|\| rc == KV_ENOMEM/rc == KV_ENOMEM/'
 mutant 'bug: busy with a checkpoint' 'test_checkpoint_stops' checkpoint.c \
   's/store_turn_take_briefly/store_turn_take/'
 mutant 'bug: busy with a checkpoint that is still asleep' 'test_checkpoint_stops' store_turn.c \

@@ -6,6 +6,7 @@
 #include "process_help.h"
 #include "share.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -175,6 +176,18 @@ static void test_removed_while_used(void) {
   check_usable("removed", "a=1 held=2");
 }
 
+/* What has its name by then is not ours to remove. */
+static void test_replaced_while_used(void) {
+  make_log("replaced");
+  kv *db = help_open_full("replaced");
+  if (unlink("replaced-shm") != 0) abort();
+  write_file("replaced-shm", "", 0);
+  MUST(help_commit_put(db, "b", "2"));
+  MUST(kv_close(db, &help_err));
+  CHECK(exists("replaced-shm"));
+  check_usable("replaced", "a=1 b=2");
+}
+
 static void test_damaged_while_used(void) {
   make_log("damaged");
   pid_t child = start_holder("damaged");
@@ -185,6 +198,23 @@ static void test_damaged_while_used(void) {
   check_readable("damaged", "a=1 held=1");
   end_holder(child);
   check_usable("damaged", "a=1 held=2");
+}
+
+static ssize_t no_pread(int fd, void *data, size_t size, off_t offset) {
+  (void)fd, (void)data, (void)size, (void)offset;
+  errno = EIO;
+  return -1;
+}
+
+/* Who cannot read the log is told so, and not that it is another one. */
+static void test_unreadable_while_used(void) {
+  make_log("unreadable");
+  pid_t child = start_holder("unreadable");
+  os.pread = no_pread;
+  CHECK_INT(try_open("unreadable"), KV_EIO);
+  os.pread = real.pread;
+  end_holder(child);
+  check_usable("unreadable", "a=1 held=2");
 }
 
 static void test_two_names(void) {
@@ -427,7 +457,9 @@ int main(void) {
   test_after_a_crash();
   test_in_the_way();
   test_removed_while_used();
+  test_replaced_while_used();
   test_damaged_while_used();
+  test_unreadable_while_used();
   test_two_names();
   test_network();
   test_flush_of_readonly();
