@@ -19,7 +19,6 @@
 static os_table real;
 static atomic_int *ready;
 static bool armed; /* in a child: the next such call stops it */
-static const char *name_to_stop_at;
 
 static void stop_here(void) {
   armed = false;
@@ -85,14 +84,6 @@ static int after_folder_fsync(int fd) {
   int rc = real.fsync(fd);
   if (armed && is_folder(fd)) stop_here();
   return rc;
-}
-
-/* Opening what has a certain end of its name. */
-static int before_open(const char *path, int flags, mode_t mode) {
-  size_t size = strlen(path), end = name_to_stop_at != NULL ? strlen(name_to_stop_at) : 0;
-  bool is_it = armed && size >= end && strcmp(path + size - end, name_to_stop_at) == 0;
-  if (is_it) stop_here();
-  return real.open(path, flags, mode);
 }
 
 static void *before_map(int fd, size_t size, void *at, bool writable) {
@@ -311,114 +302,13 @@ static void play(const scene *s, bool kills) {
   if (unit_failed > failed) printf("  in scene '%s', %s\n", s->name, kills ? "killed" : "going on");
 }
 
-/* --- more than two processes ---------------------------------------------------------------------------- */
-
-/* Opens `path`, makes a commit, and waits for flag 2 before it goes on to `armed` calls. */
-static kv *open_and_wait(const char *path, int number) {
-  kv *db = help_open_full(path);
-  MUST(commit_number(db, "ready", number));
-  atomic_store(ready, 1);
-  await(ready, 2);
-  return db;
-}
-
-static void be_overtaken(void *context) {
-  os.open = before_open;
-  name_to_stop_at = "-kvstore-new";
-  kv *db = open_and_wait(context, 1);
-  armed = true;
-  int rc = kv_checkpoint(db, &help_err);
-  CHECK(rc == KV_OK || rc == KV_EBUSY);
-  MUST(kv_close(db, &help_err));
-}
-
-/* A checkpoint that has its snapshot and no draft yet stands still while another is made. */
-static void test_overtaken_checkpoint(void) {
-  make_log("overtaken");
-  atomic_store(ready, 0);
-  pid_t child = child_start(be_overtaken, (void *)(uintptr_t) "overtaken");
-  await(ready, 1);
-  kv *db = help_open_full("overtaken");
-  atomic_store(ready, 2);
-  CHECK(child_stopped(child));
-  for (int i = 0; i < 10; i++) MUST(commit_number(db, "since", i));
-  MUST(kv_checkpoint(db, &help_err));
-  MUST(commit_number(db, "since", 10));
-  CHECK_INT(child_go_on(child), 0);
-  MUST(commit_number(db, "later", 11));
-  CHECK_STR(help_get(db, "since"), "#10");
-  CHECK_INT(kv_check(db, &help_err), KV_OK);
-  MUST(kv_close(db, &help_err));
-  db = help_open_full("overtaken");
-  CHECK_STR(help_get(db, "since"), "#10");
-  CHECK_STR(help_get(db, "later"), "#11");
-  MUST(kv_close(db, &help_err));
-  CHECK_INT(left_over("overtaken"), 0);
-}
-
-/* Wait until something is written, and told. */
-static void await_in_file(const char *path, const char *text) {
-  for (bool written = false; !written; usleep(1000)) {
-    size_t size;
-    char *bytes = bytes_of(path, &size);
-    bytes[size] = '\0';
-    written = strstr(bytes, text) != NULL;
-    free(bytes);
-  }
-  usleep(20000);
-}
-
-/* Has a commit that waits long for others to share its flush, so that it is not visible. */
-static void be_patient(void *context) {
-  kv *db = help_open(context, KV_SYNC_FULL, 100, 600000);
-  await(ready, 1);
-  MUST(commit_number(db, "invisible", 1));
-  MUST(kv_close(db, &help_err));
-}
-
-static void be_checkpointer(void *context) {
-  kv *db = help_open_full(context);
-  os.rename = after_rename;
-  atomic_store(ready, 1);
-  await(ready, 2);
-  armed = true;
-  MUST(kv_checkpoint(db, &help_err));
-  MUST(kv_close(db, &help_err));
-}
-
-/* A checkpoint's snapshot is ahead of what is visible, and its file is there but not told of. */
-static void test_opening_while_untold(bool kills) {
-  const char *path = kills ? "ahead-killed" : "ahead";
-  make_log(path);
-  atomic_store(ready, 0);
-  pid_t patient = child_start(be_patient, (void *)(uintptr_t)path);
-  pid_t checkpointer = child_start(be_checkpointer, (void *)(uintptr_t)path);
-  await(ready, 1);
-  kv *writer = help_open_full(path);
-  await_in_file(path, "invisible");
-  atomic_store(ready, 2);
-  CHECK(child_stopped(checkpointer));
-  CHECK_STR(help_get(writer, "invisible"), "-");
-  child_sees(be_new_looker, path, "a=1 child=-");
-  if (kills) {
-    child_kill(checkpointer);
-  } else {
-    CHECK_INT(child_go_on(checkpointer), 0);
-    CHECK_STR(help_get(writer, "invisible"), "#1"); /* the checkpoint has brought it to the disk */
-  }
-  MUST(commit_number(writer, "b", 2));
-  CHECK_STR(help_get(writer, "invisible"), "#1");
-  child_sees(be_new_looker, path, "a=1 child=-");
-  CHECK_INT(child_end(patient), 0);
-  MUST(kv_close(writer, &help_err));
-  kv *db = help_open_full(path);
-  CHECK_STR(help_get(db, "invisible"), "#1");
-  MUST(kv_close(db, &help_err));
-  CHECK_INT(left_over(path), 0);
-}
+/* --- three processes -------------------------------------------------------------------------------- */
 
 static void be_flushing(void *context) {
-  kv *db = open_and_wait(context, 1);
+  kv *db = help_open_full(context);
+  MUST(commit_number(db, "ready", 1));
+  atomic_store(ready, 1);
+  await(ready, 2);
   os.fdatasync = before_fdatasync;
   armed = true;
   MUST(commit_number(db, "m", 1));
@@ -526,6 +416,7 @@ static void test_joining_in_vain(void) {
 }
 
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
   real = os;
   ready = shared_memory(sizeof *ready);
@@ -546,9 +437,6 @@ int main(void) {
     play(&scenes[i], false);
     play(&scenes[i], true);
   }
-  test_overtaken_checkpoint();
-  test_opening_while_untold(false);
-  test_opening_while_untold(true);
   test_repair_during_flush();
   test_stopped_joiner("joining", false, false);
   test_stopped_joiner("joining-killed", true, false);
