@@ -126,7 +126,7 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
   size_t i = set->size;
   while (i > 0 && set->stamps[i - 1] > stamp) i--;
   if (i > 0 && set->stamps[i - 1] == stamp) return;
-  if (set->size == TREE_STAMPS_MAX) { /* then the least of them stand for all */
+  if (set->size == TREE_STAMPS_MAX) { /* then the greatest go */
     set->overflow = true;
     if (i == set->size) return;
     set->size--;
@@ -138,7 +138,6 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
 
 /* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
 static uint64_t set_next(const tree_stamps *set, uint64_t from) {
-  if (set->overflow) return from < set->stamps[0] ? set->stamps[0] : from;
   size_t low = 0, high = set->size;
   while (low < high) {
     size_t middle = (low + high) / 2;
@@ -148,19 +147,19 @@ static uint64_t set_next(const tree_stamps *set, uint64_t from) {
       high = middle;
     }
   }
-  return low < set->size ? set->stamps[low] : STAMP_NONE;
+  if (low < set->size) return set->stamps[low];
+  return set->overflow ? from : STAMP_NONE;
 }
 
 /* The least stamp that `before` has and `now` has no more, STAMP_NONE if there is none. */
 static uint64_t set_least_lost(const tree_stamps *before, const tree_stamps *now) {
-  if (before->overflow) {
-    uint64_t least = before->stamps[0];
-    return now->overflow && now->stamps[0] <= least ? STAMP_NONE : least;
-  }
   for (size_t i = 0; i < before->size; i++) {
     if (set_next(now, before->stamps[i]) != before->stamps[i]) return before->stamps[i];
   }
-  return STAMP_NONE;
+  if (!before->overflow) return STAMP_NONE;
+  uint64_t next = before->stamps[before->size - 1] + 1;
+  bool has_all = now->overflow && now->stamps[now->size - 1] < next;
+  return has_all ? STAMP_NONE : next;
 }
 
 static uint64_t slot_stamp(uintptr_t slot) {
