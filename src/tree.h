@@ -82,8 +82,9 @@ typedef struct tree {
   tree_version *spare;               /* the next version to seal, and others not in use */
   tree_garbage *garbage;             /* ordered by gone */
   size_t garbage_size, garbage_room;
-  size_t garbage_held; /* the first so many were held by `held` */
-  tree_stamps held;    /* what was in use when the last edit began */
+  size_t garbage_held;    /* the first so many were held by `held` */
+  uint64_t reclaimed_seq; /* published when garbage was last looked through */
+  tree_stamps held;       /* what was in use when the last edit began */
   struct {
     bool open;
     tree_ref top;
