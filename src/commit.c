@@ -234,14 +234,18 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   return KV_OK;
 }
 
-/* Have everything up to a transaction flushed, by us or by another process. */
-static void flush_through(commit_queue *q, uint64_t seq) {
+/* Have everything up to a transaction flushed, by us or by another process; if not patient, not by
+** another one that is at it and would have to be waited for. */
+static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   share *s = q->share;
   while (q->failed == KV_OK && durable_seq(q) < seq) {
+    bool inherited;
     pthread_mutex_unlock(&q->lock);
-    bool owner = share_lock_try(s, &q->page->flush);
+    bool owner = patient ? share_lock_try(s, &q->page->flush)
+                         : share_lock_take(s, &q->page->flush, 0, &inherited);
     pthread_mutex_lock(&q->lock);
     check_others(q);
+    if (!owner && !patient) return;
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
@@ -252,15 +256,17 @@ static void flush_through(commit_queue *q, uint64_t seq) {
 }
 
 /* Write what waits here, flush it and what others have written up to seq, let everybody know. */
-static void flush(commit_queue *q, uint64_t seq) {
+static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
   if (q->failed == KV_OK && seq > durable_seq(q)) {
+    uint64_t before_seq = q->flushing_seq;
     q->flushing = true;
     q->flushing_seq = q->handed_seq;
-    flush_through(q, seq);
+    flush_through(q, seq, patient);
     q->flushing = false;
+    if (!patient && durable_seq(q) < seq) q->flushing_seq = before_seq;
   }
   show(q);
   wake_waiting(q);
@@ -278,7 +284,7 @@ static void *flusher_main(void *context) {
     if (q->flushing || !waiting) {
       pthread_cond_wait(&q->flusher.wake, &q->lock);
     } else if (q->flusher.wanted_seq > durable_seq(q) || os.now_ns() >= q->flusher.deadline_ns) {
-      flush(q, q->handed_seq);
+      flush(q, q->handed_seq, true);
     } else {
       wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
     }
@@ -307,7 +313,7 @@ static void ask_flusher(commit_queue *q, const commit_settings *settings, uint64
     wake = true;
   }
   if (!q->flusher.running && !(q->flusher.running = flusher_start(q))) {
-    if (!q->flushing) flush(q, q->handed_seq);
+    if (!q->flushing) flush(q, q->handed_seq, true);
     return;
   }
   bool full = q->handed_seq - q->flushing_seq >= settings->group_size;
@@ -491,7 +497,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     if (q->flushing) {
       pthread_cond_wait(&ticket->wake, &q->lock);
     } else if (should_lead(q, ticket)) {
-      flush(q, q->handed_seq);
+      flush(q, q->handed_seq, true);
     } else {
       /* Nobody wakes it when another process has flushed it. */
       uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
@@ -507,17 +513,20 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   return rc;
 }
 
-/* With the lock: everything handed over here, and all that others have written. */
+/* What is handed over here, and all that others have written; 0 without a log. */
+static uint64_t newest_seq(const commit_queue *q) {
+  if (q->page == NULL) return 0;
+  uint64_t written_seq = atomic_load(&q->page->written_seq);
+  return written_seq > q->handed_seq ? written_seq : q->handed_seq;
+}
+
 static int flush_all(commit_queue *q, kv_error *err) {
-  uint64_t wanted_seq = q->handed_seq;
-  if (q->page != NULL && atomic_load(&q->page->written_seq) > wanted_seq) {
-    wanted_seq = atomic_load(&q->page->written_seq);
-  }
-  while (q->page != NULL && durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
+  uint64_t wanted_seq = newest_seq(q);
+  while (durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
     } else {
-      flush(q, wanted_seq);
+      flush(q, wanted_seq, true);
     }
   }
   return queue_failure(q, err);
@@ -526,6 +535,21 @@ static int flush_all(commit_queue *q, kv_error *err) {
 int commit_flush(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   int rc = flush_all(q, err);
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
+int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t wanted_seq = newest_seq(q);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK && !q->flushing && durable_seq(q) < wanted_seq) {
+    flush(q, wanted_seq, false);
+    rc = queue_failure(q, err);
+  }
+  if (rc == KV_OK && durable_seq(q) < wanted_seq) {
+    rc = kv_error_set(err, KV_EBUSY, "another flush is under way");
+  }
   pthread_mutex_unlock(&q->lock);
   return rc;
 }

@@ -165,8 +165,8 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err);
 /* Bring everything that any process has committed so far to stable storage. The queue's failure. */
 int commit_flush(commit_queue *q, kv_error *err);
 
-/* Cut the room ahead off, by who has the turn. */
-void commit_trim(commit_queue *q);
+/* The same, but not if another thread or process is flushing: then KV_EBUSY at once. */
+int commit_flush_unless_busy(commit_queue *q, kv_error *err);
 
 /* Cut the room ahead off, by who has the turn. */
 void commit_trim(commit_queue *q);

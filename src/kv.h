@@ -162,6 +162,9 @@ void kv_rollback(kv *db);
 /* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
 int kv_flush(kv *db, kv_error *err);
 
+/* The same, without waiting for anybody who is flushing already: KV_EBUSY then. */
+int kv_flush_unless_busy(kv *db, kv_error *err);
+
 /* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
 ** only while the last transactions are copied and the new file takes the old one's name. Other
 ** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
@@ -183,6 +186,10 @@ void kv_cursor_close(kv_cursor *c);
 /* Look at the version of now instead. Errors as for kv_cursor_open; then the cursor sees an empty
 ** one. */
 int kv_cursor_refresh(kv_cursor *c, kv_error *err);
+
+/* Let go of the version, whose memory the store needs back, until the cursor is refreshed: it sees an
+** empty one. */
+void kv_cursor_let_go(kv_cursor *c);
 
 /* The same, but the cursor sees what is handed over and not committed yet as well: for who holds back
 ** what he tells of it until kv_published_seq has reached kv_cursor_seq. */
