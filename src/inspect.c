@@ -322,7 +322,9 @@ static void take_original(inspect_row *row, const char *line, size_t size) {
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
   log_record record;
   kv_error why;
-  if (row->status == INSPECT_HEADER || (!i->original && row->offset == 0)) {
+  /* Where the header is gone, a transaction may stand in its place. */
+  bool is_header = row->offset == 0 && !i->original && !row->whole;
+  if (is_header) {
     row->op = "KVSTORE";
   } else if (row->status == INSPECT_ORIGINAL) {
     take_original(row, line, size);
