@@ -34,8 +34,9 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max);
     }                                                                                              \
   } while (0)
 
+/* Zeroed, so that an input does the same each time. */
 static inline void *fuzz_memory(size_t size) {
-  void *data = malloc(size > 0 ? size : 1);
+  void *data = calloc(1, size > 0 ? size : 1);
   if (data == NULL) abort();
   return data;
 }
