@@ -137,6 +137,7 @@ static const char *skip_reply(const char *at, const char *end, int depth) {
 /* How many replies the connection has ready or held back. */
 static size_t count_replies(const conn *c) {
   size_t count = 0;
+  if (c->out.size == 0) return 0;
   const char *at = c->out.data + c->start, *end = c->out.data + c->out.size;
   for (; at < end; count++) at = skip_reply(at, end, 0);
   return count;
@@ -157,7 +158,7 @@ static void count_requests(client *l, bool is_stranger) {
     resp_reset(&l->parser);
   }
   l->sent.size -= at;
-  memmove(l->sent.data, l->sent.data + at, l->sent.size);
+  if (at > 0) memmove(l->sent.data, l->sent.data + at, l->sent.size);
 }
 
 static void publish(client *clients, size_t count) {
