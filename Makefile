@@ -39,8 +39,13 @@ else ifeq ($(SAN),undefined)
 else ifeq ($(SAN),thread)
   B := build/tsan
   SAN_FLAGS := -fsanitize=thread
+else ifeq ($(SAN),fuzzer)
+  # For `make fuzz` alone: the fuzz targets by clang, with libFuzzer in the place of our driver.
+  B := build/libfuzzer
+  SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
+  FUZZ_MAIN := -fsanitize=fuzzer
 else
-  $(error SAN is address, undefined or thread, not '$(SAN)')
+  $(error SAN is address, undefined, thread or fuzzer, not '$(SAN)')
 endif
 ifneq ($(SAN),)
   SAN_FLAGS += -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -75,11 +80,16 @@ CLI_LIBS := -luv -lhiredis -lm
 # test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
 UNITS  := $(wildcard test/unit/test_*.c)
 HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
+# test/fuzz/fuzz_*.c are libFuzzer's entries, each a program with test/fuzz/driver.c.
+FUZZ   := $(wildcard test/fuzz/fuzz_*.c)
+FUZZ_HELP := $(filter-out $(FUZZ),$(wildcard test/fuzz/*.c))
 BENCH  := $(wildcard bench/*.c)
 
 objects    = $(patsubst %.c,$(B)/%.o,$(1))
-OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(BENCH))
+OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(FUZZ) $(FUZZ_HELP) $(BENCH))
 UNIT_BINS := $(UNITS:%.c=$(B)/%)
+FUZZ_BINS := $(FUZZ:%.c=$(B)/%)
+FUZZ_MAIN ?= $(B)/test/fuzz/driver.o
 # Those that go through SQL have the extension and SQLite linked in, so that they reach its insides.
 SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
@@ -88,8 +98,8 @@ C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test test-matrix soak crash kills mutants demo bench format format-check lint \
-        install clean help setup FORCE
+.PHONY: all loadable program static unit fuzz-targets test test-matrix soak crash kills fuzz fuzz-quick coverage \
+        mutants demo bench bench-check format format-check lint install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -103,7 +113,9 @@ static: $(STATIC) ## Build the engine without SQLite as build/release/libkvstore
 
 unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test/unit.
 
-test: all unit | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
+fuzz-targets: $(FUZZ_BINS)
+
+test: all unit fuzz-targets | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
 
@@ -123,6 +135,15 @@ crash: unit ## Open what 100,000 different crashes leave of the disk; CRASH_STAT
 kills: all unit | setup ## Kill writers and servers 1,000 times (KILLS: another number): is anything lost?
 	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/kills.sh $(or $(KILLS),1000)
+
+# clang, whatever the tests are compiled with: only it has libFuzzer.
+fuzz: ## Search with libFuzzer for inputs that break something, for MINUTES (10); TARGETS='log table'.
+	$(Q)CC='$(CC)' $(SETUP) fuzz
+	$(Q)$(MAKE) --no-print-directory SAN=fuzzer CC=clang SETUP=: fuzz-targets
+	$(Q)FUZZ_SECONDS='$(SECONDS)' test/fuzz.sh '$(MINUTES)' $(TARGETS)
+
+fuzz-quick: fuzz-targets | setup ## Run all inputs of test/fuzz/corpus, and some made from them.
+	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' test/run.sh 'fuzz_*'
 
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
@@ -209,6 +230,22 @@ UNIT_LIBS_test_server_turn := $(CLI_LIBS)
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
 	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
+
+# The modules beside the engine that a fuzz target is about.
+CLI_PARTS := $(filter-out %/main.o,$(call objects,$(CLI)))
+$(B)/test/fuzz/fuzz_resp: $(B)/src/cli/resp.o
+$(B)/test/fuzz/fuzz_glob: $(B)/src/cli/glob.o
+$(B)/test/fuzz/fuzz_words: $(B)/src/cli/value.o $(B)/src/cli/options.o
+$(B)/test/fuzz/fuzz_log: $(B)/test/fuzz/log_mutator.o $(B)/src/cli/tool_check.o $(B)/src/cli/tool.o $(B)/src/cli/bytes.o
+$(B)/test/fuzz/fuzz_command: $(CLI_PARTS)
+$(B)/test/fuzz/fuzz_table: $(CORE)
+FUZZ_LIBS_fuzz_command := $(CLI_LIBS)
+FUZZ_LIBS_fuzz_table := -lsqlite3
+
+$(FUZZ_BINS): $(B)/%: $(B)/%.o $(filter %.o,$(FUZZ_MAIN)) $(STATIC)
+	@echo '  LINK $@'
+	$(Q)$(LINK) $(filter -%,$(FUZZ_MAIN)) -o $@ $(filter-out $(STATIC),$^) $(STATIC) \
+	  $(FUZZ_LIBS_$(*F)) $(LDLIBS)
 
 # A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
 $(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)

@@ -435,6 +435,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
   assert(ops->size > 0 && settings->group_size > 0);
   pthread_mutex_lock(&q->lock);
   int rc = queue_failure(q, err);
+  if (rc == KV_OK && q->handed_seq >= LOG_SEQ_MAX) {
+    rc = kv_error_set(err, KV_EFULL, "log '%s' has no number for another transaction", q->log.path);
+  }
   if (rc == KV_OK && append_lines(q, ops) != KV_OK) {
     rc = kv_error_set(err, KV_ENOMEM, "out of memory committing %zu bytes", ops->size);
   }

@@ -11,6 +11,7 @@
 */
 #include "inspect.h"
 
+#include "keypath.h"
 #include "log_read.h"
 #include "log_salvage.h"
 #include "os.h"
@@ -312,12 +313,18 @@ static void take_original(inspect_row *row, const char *line, size_t size) {
   row->value.type = KV_TEXT;
   row->value.data = tab + 1;
   row->value.size = (size_t)(line + size - (tab + 1));
+  kv_error why;
+  if (keypath_check(row->key, row->key_size, &why) != KV_OK) {
+    (void)snprintf(row->note, sizeof row->note, "%.250s", why.text);
+  }
 }
 
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
   log_record record;
   kv_error why;
-  if (row->status == INSPECT_HEADER || (!i->original && row->offset == 0)) {
+  /* Where the header is gone, a transaction may stand in its place. */
+  bool is_header = row->offset == 0 && !i->original && !row->whole;
+  if (is_header) {
     row->op = "KVSTORE";
   } else if (row->status == INSPECT_ORIGINAL) {
     take_original(row, line, size);

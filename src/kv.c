@@ -65,7 +65,19 @@ static commit_settings checked(const kv_settings *settings) {
 
 /* --- handles ---------------------------------------------------------------------------------- */
 
+/* Whether the two names are there and of one file. */
+static bool is_same_file(const char *a, const char *b) {
+  struct stat left, right;
+  return a != NULL && b != NULL && os.stat(a, &left) == 0 && os.stat(b, &right) == 0 &&
+         left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err) {
+  /* Before it is opened: closing it would take away the locks that this process has on it. */
+  if (is_same_file(options->path, options->apart_from)) {
+    return kv_error_set(err, KV_ECANTOPEN, "'%s' is the database; a log is a file of its own",
+                        options->path);
+  }
   kv *db = os.malloc(sizeof *db);
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
