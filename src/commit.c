@@ -13,17 +13,16 @@
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
 
-int commit_queue_init(commit_queue *q, tree *t, share *s) {
+void commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
   q->tree = t;
   q->share = s;
   q->log.fd = q->flushing_fd = -1;
-  if (pthread_mutex_init(&q->lock, NULL) != 0) return KV_ENOMEM;
+  pthread_mutex_init(&q->lock, NULL);
   pthread_condattr_init(&q->clock);
   pthread_condattr_setclock(&q->clock, CLOCK_MONOTONIC);
   pthread_cond_init(&q->flusher.wake, &q->clock);
   pthread_cond_init(&q->flush_done, &q->clock);
-  return KV_OK;
 }
 
 /* Use another file, or the first one. */

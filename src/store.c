@@ -113,14 +113,10 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
 /* Bring a new store to life. On failure it is as before. */
 static int open_store(store *s, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
-  int rc = commit_queue_init(&s->queue, &s->tree, &s->share);
-  if (rc != KV_OK) {
-    tree_destroy(&s->tree);
-    return kv_error_set(err, rc, "out of memory");
-  }
+  commit_queue_init(&s->queue, &s->tree, &s->share);
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
-  rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);
