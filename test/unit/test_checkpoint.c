@@ -497,10 +497,10 @@ static void test_old_file(void) {
   truncates = 1000;
   CHECK(old_size(false, false) < whole / 3);
   CHECK_INT(truncates, 1000 - 3);
-  CHECK(old_size(true, false) > whole);  /* it lives on under another name */
-  CHECK(old_size(false, true) > whole);  /* somebody reads it */
+  CHECK(old_size(true, false) > whole); /* it lives on under another name */
+  CHECK(old_size(false, true) > whole); /* somebody reads it */
   truncates = -2;
-  CHECK(old_size(false, false) > whole);/* it cannot be */
+  CHECK(old_size(false, false) > whole); /* it cannot be */
   truncates = 0;
   off_t once = old_size(false, false); /* the store is being closed */
   CHECK(once < whole && once > whole / 2);

@@ -170,7 +170,8 @@ static bool open_with_fault(fault_call call, unsigned long nth, int reason, bool
 static unsigned long openings;
 
 static void test_tail(void (*tail)(void)) {
-  static const fault_call calls[] = {CALL_OPEN, CALL_PREAD, CALL_PWRITE, CALL_FSYNC, CALL_FTRUNCATE};
+  static const fault_call calls[] = {CALL_OPEN, CALL_PREAD, CALL_PWRITE, CALL_FSYNC,
+                                     CALL_FTRUNCATE};
   begin_image();
   tail();
   end_image();
