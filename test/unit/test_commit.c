@@ -142,6 +142,35 @@ static void test_broken_by_another(void) {
   stop(KV_OK);
 }
 
+/* Another process is flushing, cannot, and passes the right to flush on: it is not tried again, for the
+** kernel may have marked clean what never reached the disk. */
+static void (*real_wait)(_Atomic uint32_t *word, uint32_t expected, uint64_t ns);
+
+static void fail_and_pass(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
+  os.wait = real_wait;
+  atomic_store(&page.broken, 1);
+  atomic_store(&page.flush.word, 0);
+  atomic_fetch_add(&page.flush.wake, 1);
+  real_wait(word, expected, ns);
+}
+
+static void test_failed_in_flight(void) {
+  commit_ticket ticket;
+  start();
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 1));
+  atomic_store(&page.flush.word, 2);
+  real_wait = os.wait;
+  os.wait = fail_and_pass;
+  fail_call(CALL_FDATASYNC, 1, false, EIO);
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_EIO);
+  CHECK_INT(fault.failed, 0);
+  fail_nothing();
+  CHECK(says("another process could not"));
+  CHECK_INT(atomic_load(&page.flush.word), 0);
+  CHECK_INT(visible(), 0);
+  stop(KV_OK);
+}
+
 /* --- the log has become another file ------------------------------------------------------------------- */
 
 /* Who has got the turn goes on in the new one; not in one that the page does not speak of. */
@@ -342,6 +371,7 @@ int main(void) {
   faults_install();
   test_durable_and_not_told();
   test_broken_by_another();
+  test_failed_in_flight();
   test_resuming_in_another_file();
   test_untold_file();
   test_untold_file_not_synced();

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #define ID "0123456789abcdef"
-#define LARGE 700000u /* more than half of what is read at a time: read twice */
-#define PART 65536u   /* what is copied of a tail at a time */
+#define LARGE 1500000u /* more than is read at a time: read twice */
+#define PART 65536u    /* what is copied of a tail at a time */
 
 static buf image; /* the log, and what is behind it */
 static size_t whole_size, torn_size;
@@ -84,6 +84,13 @@ static void tail_byte(void) {
 static void tail_long(void) {
   add("WRITE\tc\t", 8);
   add_bytes('y', 2 * PART + 1000);
+}
+
+/* More than is read at a time: it is read again to look for something behind it. */
+static void tail_large(void) {
+  add("WRITE\tc\t", 8);
+  add_bytes('y', 1200000);
+  add("\nWRITE\tc", 8);
 }
 
 /* A hole that a later append had been written behind of, and room. */
@@ -277,6 +284,7 @@ int main(void) {
   test_tail(tail_room);
   test_tail(tail_byte);
   test_tail(tail_long);
+  test_tail(tail_large);
   test_tail(tail_hole);
   test_room_is_cut_off();
   test_tail_is_short();
