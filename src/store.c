@@ -50,10 +50,14 @@ int store_check_fork(const store *s, kv_error *err) {
                       store_name(s));
 }
 
-/* Flush, and cut the room ahead off if nobody writes. */
+/* Flush, and cut the room ahead off if nobody writes. A log of the original program has neither, as long
+** as nobody has written to it: taking the turn would convert it. */
 static void settle(store *s) {
   static const char us;
-  if (commit_flush(&s->queue, NULL) != KV_OK) return;
+  pthread_mutex_lock(&s->follow.lock);
+  bool original = s->follow.at.original;
+  pthread_mutex_unlock(&s->follow.lock);
+  if (original || commit_flush(&s->queue, NULL) != KV_OK) return;
   if (store_turn_take(s, &us, 0, NULL) != KV_OK) return;
   commit_trim(&s->queue);
   store_turn_pass(s, &us);
