@@ -59,7 +59,7 @@ static int read_on(store *s, uint64_t size, uint64_t last_seq, kv_error *err) {
 /* --- another file ---------------------------------------------------------------------------------- */
 
 static void use_file(store *s, int fd, uint64_t generation, const recovery *at) {
-  if (s->follow.fd >= 0) os.close(s->follow.fd);
+  os.close(s->follow.fd);
   s->follow.fd = fd;
   s->follow.generation = generation;
   s->follow.at = *at;
