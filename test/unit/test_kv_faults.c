@@ -176,6 +176,7 @@ static void test_failed_creation(fault_call call, unsigned nth, int reason, int 
 static void test_failed_creations(void) {
   test_failed_creation(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "Permission denied");
   test_failed_creation(CALL_OPEN, 2, ENOSPC, KV_EFULL, "creation-shm', which its processes share");
+  test_failed_creation(CALL_OPEN, 2, ENOMEM, KV_ENOMEM, "creation-shm', which its processes share");
   test_failed_creation(CALL_OPEN, 2, EDQUOT, KV_EFULL, "creation-shm', which its processes share");
   test_failed_creation(CALL_PWRITE, 1, EFBIG, KV_EFULL, "write of '");
   test_failed_creation(CALL_OPEN, 4, ENOSPC, KV_EFULL, "No space left on device");
@@ -325,6 +326,23 @@ static void test_failed_undo(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* The store has failed since: the commit stands. */
+static void test_undo_too_late(void) {
+  kv *db = help_open_full("late"), *other = help_open_full("late");
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "a", "1"));
+  MUST(kv_commit(db, KV_UNDOABLE, &help_err));
+  fail_call(CALL_FDATASYNC, 1, false, EIO);
+  CHECK_INT(help_commit_put(other, "b", "2"), KV_EIO);
+  fail_nothing();
+  CHECK_INT(kv_undo(db, &help_err), KV_EREADONLY);
+  CHECK(!kv_in_transaction(db));
+  CHECK_STR(help_all(db), "a=1");
+  CHECK_INT(help_stats(db).readers, 0);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   faults_install();
   test_failed_flush(false);
@@ -344,5 +362,6 @@ int main(void) {
   test_readonly_opening(EIO, KV_EIO);
   test_failed_close();
   test_failed_undo();
+  test_undo_too_late();
   return unit_done();
 }
