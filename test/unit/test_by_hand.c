@@ -84,6 +84,30 @@ static void test_original_is_opened(void) {
   MUST(kv_close(reader, &help_err));
 }
 
+static void append_line(const char *line) {
+  FILE *file = fopen("log", "a");
+  if (file == NULL || fputs(line, file) < 0 || fclose(file) != 0) abort();
+}
+
+/* The original program goes on writing its log: that is seen, by a reader that is alone and by one that
+** a writer has come to; and what it looks like then is what is converted. */
+static void test_original_goes_on(void) {
+  write_file("log", ORIGINAL, strlen(ORIGINAL));
+  kv *reader = open_readonly("log");
+  CHECK_STR(help_all(reader), "a=1 b=2");
+  append_line("WRITE\ta\t3\n");
+  CHECK_STR(help_all(reader), "a=3 b=2");
+  append_line("WRITE\tc\t4\n");
+  kv *db = help_open_full("log");
+  CHECK_STR(help_all(db), "a=3 b=2 c=4");
+  CHECK_STR(help_all(reader), "a=3 b=2 c=4");
+  MUST(help_commit_put(db, "d", "5"));
+  CHECK_STR(help_all(reader), "a=3 b=2 c=4 d=5");
+  MUST(kv_close(db, &help_err));
+  CHECK_STR(help_all(reader), "a=3 b=2 c=4 d=5");
+  MUST(kv_close(reader, &help_err));
+}
+
 /* --- damage while it is open ------------------------------------------------------------------------------- */
 
 static void flip_byte(const char *path, off_t from_end) {
@@ -201,11 +225,14 @@ static void be_newcomer(void *context) {
 static void test_another_log(void) {
   make_log("log", 2);
   make_log("another", 2);
-  kv *db = help_open_full("log");
+  kv *reader = open_readonly("log"), *db = help_open_full("log");
+  CHECK_STR(help_all(reader), "n=#2");
   CHECK_INT(child_end(child_start(be_checkpointer, (void *)(uintptr_t) "log")), 0);
   if (rename("log", "aside") != 0 || link("another", "log") != 0) abort();
   os.now_ns = fast_ns;
   CHECK_INT(look(db), KV_EBUSY);
+  CHECK(says("was replaced by something else than its checkpoint"));
+  CHECK_INT(look(reader), KV_EBUSY);
   CHECK(says("was replaced by something else than its checkpoint"));
   os.now_ns = fault.real.now_ns;
   CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t) "log")), 0);
@@ -216,6 +243,8 @@ static void test_another_log(void) {
   if (rename("aside", "log") != 0) abort();
   MUST(kv_begin(db, BUSY_MS, &help_err));
   CHECK_STR(help_all(db), "n=#4");
+  CHECK_STR(help_all(reader), "n=#4");
+  MUST(kv_close(reader, &help_err));
   kv *second = help_open_full("another");
   CHECK_STR(help_all(second), "n=#2"); /* nothing was written to it */
   MUST(kv_close(second, &help_err));
@@ -226,6 +255,32 @@ static void test_another_log(void) {
   CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t) "log")), 0);
   if (rename("aside", "log") != 0) abort();
   kv_rollback(db);
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("log"), 0);
+}
+
+static void be_killed(void *context) {
+  kv *db = help_open_full(context);
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  raise(SIGKILL);
+}
+
+/* Who takes the turn over from a dead process finds no log at all in its place. */
+static void test_no_log_after_a_death(void) {
+  make_log("log", 2);
+  kv *db = help_open_full("log");
+  CHECK_INT(child_end(child_start(be_killed, (void *)(uintptr_t) "log")), 1000 + SIGKILL);
+  if (rename("log", "aside") != 0) abort();
+  write_file("log", "a letter", 8);
+  CHECK_INT(kv_begin(db, BUSY_MS, &help_err), KV_EFOREIGN);
+  CHECK(says("cannot be read after a process has died"));
+  CHECK_STR(help_all(db), "n=#2");
+  size_t size;
+  char *bytes = bytes_of("log", &size);
+  CHECK_BYTES(bytes, size, "a letter", 8);
+  free(bytes);
+  if (rename("aside", "log") != 0) abort();
+  MUST(commit_number(db, "n", 3));
   MUST(kv_close(db, &help_err));
   CHECK_INT(left_over("log"), 0);
 }
@@ -325,14 +380,14 @@ static void test_times(void) {
 #define HELD 70
 
 /* Every version is held by somebody, so that each new one needs memory of its own; some are read anew. */
-static void test_memory(void) {
+static void test_memory(int anew_every) {
   kv_cursor *cursors[HELD];
   make_log("log", 1);
   kv *reader = open_readonly("log"), *db = help_open("log", KV_SYNC_OFF, 1, 10);
   unsigned long told = 0;
   for (int i = 0; i < HELD; i++) {
     MUST(commit_number(db, "n", i));
-    if (i % 3 == 2) {
+    if (i % anew_every == 1) {
       MUST(kv_checkpoint(db, &help_err));
       MUST(commit_number(db, "n", i));
       MUST(kv_checkpoint(db, &help_err));
@@ -360,16 +415,18 @@ int main(void) {
   alarm(WATCHDOG_S);
   test_original_is_only_read();
   test_original_is_opened();
+  test_original_goes_on();
   faults_install();
   test_damaged_end();
   test_cut_after_checkpoint();
   test_older_copy();
   test_another_log();
+  test_no_log_after_a_death();
   test_gone_for_a_moment();
   test_times();
   os.malloc = short_malloc;
   os.realloc = short_realloc;
   os.free = counted_free;
-  test_memory();
+  for (int every = 2; every < 7; every++) test_memory(every);
   return unit_done();
 }

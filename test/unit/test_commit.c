@@ -356,6 +356,15 @@ static void test_failed_write(void) {
   CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_EFULL);
   stop(KV_OK);
 
+  start(); /* by who leads the flush: there is nothing to flush */
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 1));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_EFULL);
+  fail_nothing();
+  CHECK_INT(queue.stats.flushes, 0);
+  CHECK_INT(visible(), 0);
+  stop(KV_OK);
+
   start();
   MUST(hand_over(&ticket, KV_SYNC_FULL, 2, LATER, 1));
   share_set_end(&page, 4711, 4712);

@@ -247,6 +247,27 @@ static void test_tail_is_short(void) {
   CHECK_INT(saved_tails(), 1);
 }
 
+/* Who opens it first is told once what was cut off, and may not want to know. */
+static void test_notice(void) {
+  kv_options options = help_options("log", KV_SYNC_FULL, 1, 10);
+  for (int i = 0; i < 3; i++) {
+    kv_error notices[2] = {{.code = KV_OK}, {.code = KV_OK}};
+    kv *dbs[2];
+    begin_image();
+    tail_long();
+    end_image();
+    remove_all();
+    write_file("log", image.data, image.size);
+    for (int n = 0; n < 2; n++) {
+      MUST(kv_open(&options, &dbs[n], n == i ? NULL : &notices[n], &help_err));
+    }
+    CHECK_INT(notices[0].code, i == 0 ? KV_OK : KV_ETORN);
+    CHECK_INT(notices[1].code, i == 0 ? KV_ETORN : KV_OK);
+    MUST(kv_close(dbs[0], &help_err));
+    MUST(kv_close(dbs[1], &help_err));
+  }
+}
+
 /* --- something else has the log's name ---------------------------------------------------------------------- */
 
 static void see_something_else(kv *reader) {
@@ -288,6 +309,7 @@ int main(void) {
   test_tail(tail_hole);
   test_room_is_cut_off();
   test_tail_is_short();
+  test_notice();
   test_no_file();
   remove_all();
   buf_free(&image);
