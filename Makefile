@@ -44,10 +44,16 @@ else ifeq ($(SAN),fuzzer)
   B := build/libfuzzer
   SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
   FUZZ_MAIN := -fsanitize=fuzzer
+else ifeq ($(SAN),coverage)
+  # What `make coverage` counts in. Without asserts, as in the release: each would be a branch that
+  # nothing can take.
+  B := build/coverage
+  SAN_FLAGS := --coverage -fprofile-update=atomic
+  VARIANT_FLAGS := -DNDEBUG
 else
-  $(error SAN is address, undefined, thread or fuzzer, not '$(SAN)')
+  $(error SAN is address, undefined or thread, not '$(SAN)')
 endif
-ifneq ($(SAN),)
+ifneq ($(filter-out coverage,$(SAN)),)
   SAN_FLAGS += -fno-sanitize-recover=all -fno-omit-frame-pointer
   SO_FLAGS := -Wl,-z,nodelete
 endif
@@ -79,7 +85,11 @@ CLI    := $(wildcard src/cli/*.c)
 CLI_LIBS := -luv -lhiredis -lm
 # test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
 UNITS  := $(wildcard test/unit/test_*.c)
-HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
+HELP   := $(filter-out $(UNITS) test/unit/coverage_%,$(wildcard test/unit/*.c))
+ifeq ($(SAN),coverage)
+  HELP += test/unit/coverage_dump.c
+  UNIT_FLAGS := -Wl,--wrap=_exit,--wrap=raise
+endif
 # test/fuzz/fuzz_*.c are libFuzzer's entries, each a program with test/fuzz/driver.c.
 FUZZ   := $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_HELP := $(filter-out $(FUZZ),$(wildcard test/fuzz/*.c))
@@ -144,6 +154,18 @@ fuzz: ## Search with libFuzzer for inputs that break something, for MINUTES (10)
 
 fuzz-quick: fuzz-targets | setup ## Run all inputs of test/fuzz/corpus, and some made from them.
 	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' test/run.sh 'fuzz_*'
+
+# -O0, so that a branch of the machine is one of the source. What is wrong with the files of counts, such
+# as a test's limit on the size of files, is said in gcov.txt instead of among what the tests print.
+coverage: export GCOV_ERROR_FILE = $(CURDIR)/build/coverage/gcov.txt
+coverage: setup ## Run the tests in a build that counts; a table of lines and branches taken.
+	$(Q)CC='$(CC)' COVERAGE=1 $(SETUP)
+	$(Q)rm -rf build/coverage/html build/coverage/gcov.txt && \
+	  { [ ! -d build/coverage ] || find build/coverage -name '*.gcda' -delete; }
+	$(Q)$(MAKE) --no-print-directory SAN=coverage CFLAGS='-O0 -g' test TESTS='$(TESTS)'
+	$(Q)mkdir -p build/coverage/html && gcovr --root . --filter src/ --filter ext/ \
+	  --html-details build/coverage/html/index.html build/coverage
+	$(Q)test/coverage.py
 
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
@@ -216,7 +238,7 @@ $(STATIC): $(call objects,$(ENGINE)) $(B)/sources
 
 $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LDLIBS)
+	$(Q)$(LINK) $(UNIT_FLAGS) -o $@ $^ -lsqlite3 $(LDLIBS)
 
 # The program's own modules, for the tests of those.
 $(B)/test/unit/test_resp: $(B)/src/cli/resp.o
@@ -229,7 +251,7 @@ UNIT_LIBS_test_server_turn := $(CLI_LIBS)
 
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
+	$(Q)$(LINK) $(UNIT_FLAGS) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
 
 # The modules beside the engine that a fuzz target is about.
 CLI_PARTS := $(filter-out %/main.o,$(call objects,$(CLI)))

@@ -68,6 +68,8 @@ check() {
 
   "$(debian python3)" -c 'import sqlite3; sqlite3.Connection.enable_load_extension' \
     >/dev/null 2>&1 || need python3 'python3 with sqlite3 (some tests use it)'
+  # Only `make coverage` draws pages.
+  [ -z "${COVERAGE-}" ] || has gcovr || need gcovr 'gcovr'
 
   [ -z "$missing" ]
 }

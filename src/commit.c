@@ -13,17 +13,16 @@
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
 
-int commit_queue_init(commit_queue *q, tree *t, share *s) {
+void commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
   q->tree = t;
   q->share = s;
   q->log.fd = q->flushing_fd = -1;
-  if (pthread_mutex_init(&q->lock, NULL) != 0) return KV_ENOMEM;
+  pthread_mutex_init(&q->lock, NULL);
   pthread_condattr_init(&q->clock);
   pthread_condattr_setclock(&q->clock, CLOCK_MONOTONIC);
   pthread_cond_init(&q->flusher.wake, &q->clock);
   pthread_cond_init(&q->flush_done, &q->clock);
-  return KV_OK;
 }
 
 /* Use another file, or the first one. */
@@ -145,7 +144,7 @@ static void fail(commit_queue *q, int code, const char *why) {
   if (q->failed != KV_OK) return;
   q->failed = code;
   kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
-  if (q->page != NULL) atomic_store(&q->page->broken, 1);
+  atomic_store(&q->page->broken, 1);
   wake_waiting(q);
 }
 
@@ -175,12 +174,12 @@ static void write_out(commit_queue *q) {
   atomic_store_explicit(&page->written_seq, q->handed_seq, memory_order_release);
 }
 
-/* Open the file that the page says is the log, instead of the one we have. KV_EBUSY: the file of
-** that name is another one. */
+/* Open the file that the page says is the log, instead of the older one that we have. KV_EBUSY: the
+** file of that name is another one. */
 static int reopen(commit_queue *q, kv_error *err) {
   share_file file;
   share_read_file(q->page, &file);
-  if (file.generation == q->generation) return KV_OK;
+  assert(file.generation > q->generation);
   log_writer log = {.fd = -1, .path = q->log.path};
   int rc = log_writer_open(&log, file.id, err);
   log.synced_end = file.snapshot_end;
@@ -559,8 +558,9 @@ int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
 
 void commit_trim(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
+  assert(q->appending);
   write_out(q);
-  if (q->appending && q->failed == KV_OK) {
+  if (q->failed == KV_OK) {
     log_writer_trim(&q->log);
     share_set_end(q->page, q->log.end, q->log.size);
   }
@@ -582,7 +582,7 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
   assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
-  if (last && q->log.fd >= 0) {
+  if (last) {
     q->log.end = share_end(q->page, q->generation);
     q->log.size = share_size(q->page);
     log_writer_trim(&q->log);

@@ -105,9 +105,8 @@ typedef struct commit_queue {
   commit_stats stats;
 } commit_queue;
 
-/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. Cannot
-** fail but for KV_ENOMEM. */
-int commit_queue_init(commit_queue *q, tree *t, share *s);
+/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. */
+void commit_queue_init(commit_queue *q, tree *t, share *s);
 
 /* Give the queue the log; the share has been joined, and the file is of that generation. */
 void commit_queue_attach(commit_queue *q, const log_writer *log, uint64_t generation);

@@ -233,7 +233,8 @@ static double real_of_decimal(const decimal *d) {
 
 /* The digits of a finite double that its one spelling has. */
 static void decimal_of_real(decimal *out, double real) {
-  for (int precision = DBL_DIG; precision <= REAL_DIGITS_MAX; precision++) {
+  for (int precision = DBL_DIG;; precision++) {
+    assert(precision <= REAL_DIGITS_MAX && "17 digits tell any two doubles apart");
     char text[REAL_SIZE_MAX];
     int size = snprintf(text, sizeof text, "%.*e", precision - 1, fabs(real));
     assert(size > precision && size < (int)sizeof text);
@@ -248,7 +249,6 @@ static void decimal_of_real(decimal *out, double real) {
     double back = real_of_decimal(out);
     if (memcmp(&back, &real, sizeof real) == 0) return;
   }
-  assert(false && "17 digits tell any two doubles apart");
 }
 
 /* Write d as %g would; return the size. */

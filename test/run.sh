@@ -75,7 +75,7 @@ show() {
 
 files=()
 for file in "$BUILD"/test/unit/test_* "$BUILD"/test/fuzz/fuzz_* test/*.test; do
-  [[ -f $file && $file != *.[od] ]] || continue
+  [[ -f $file && ($file == *.test || ${file##*/} != *.*) ]] || continue
   name=${file##*/}
   for pattern in "${@:-*}"; do
     # shellcheck disable=SC2053 # the pattern is one

@@ -329,7 +329,9 @@ static const sample malformed_lines[] = {
     LINE("WRITE\ta\t5e-324\tREAL"),
     LINE("WRITE\ta\t1e-400\tREAL"),
     LINE("WRITE\ta\t1e+309\tREAL"),
+    LINE("WRITE\ta\t1e+1000\tREAL"),
     LINE("WRITE\ta\t1e+999999999999999999999\tREAL"),
+    LINE("WRITE\ta\t0.30000000000000002\tREAL"), /* as long as its double's, 0.30000000000000004 */
     LINE("WRITE\ta\t0.0\tREAL"),
     LINE("WRITE\ta\t00\tREAL"),
     LINE("WRITE\ta\t0e+00\tREAL"),
@@ -370,6 +372,7 @@ static const sample malformed_lines[] = {
     LINE("COMMIT\t-1\t0\t01234567"),
     LINE("COMMIT\t9223372036854775808\t0\t01234567"),
     LINE("COMMIT\t18446744073709551616\t0\t01234567"),
+    LINE("COMMIT\t99999999999999999999\t0\t01234567"),
     LINE("COMMIT\t18446744073709551615\t18446744073709551616\t01234567"),
 };
 

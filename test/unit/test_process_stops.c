@@ -8,6 +8,7 @@
 */
 #include "process_help.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -302,7 +303,101 @@ static void play(const scene *s, bool kills) {
   if (unit_failed > failed) printf("  in scene '%s', %s\n", s->name, kills ? "killed" : "going on");
 }
 
-/* --- three processes -------------------------------------------------------------------------------- */
+/* --- more than two processes ---------------------------------------------------------------------------- */
+
+/* Opens `path`, makes a commit, and waits for flag 2 before it goes on to `armed` calls. */
+static kv *open_and_wait(const char *path, int number) {
+  kv *db = help_open_full(path);
+  MUST(commit_number(db, "ready", number));
+  atomic_store(ready, 1);
+  await(ready, 2);
+  return db;
+}
+
+static int flushes_left;
+
+static int nth_fdatasync(int fd) {
+  if (armed && --flushes_left == 0) stop_here();
+  return real.fdatasync(fd);
+}
+
+static void be_robbed(void *context) {
+  kv *db = open_and_wait(context, 1);
+  os.fdatasync = nth_fdatasync;
+  armed = true;
+  CHECK_INT(kv_checkpoint(db, &help_err), KV_EBUSY);
+  CHECK(strstr(help_err.text, "was just checkpointed by another") != NULL);
+  MUST(kv_close(db, &help_err));
+}
+
+/* Its draft is removed by hand while it stands still, in the flush of the snapshot or in that of what
+** it has copied, so that another can make one, and the log is that one's: then it gives up. */
+static void test_robbed_checkpoint(int flush) {
+  make_log("robbed");
+  atomic_store(ready, 0);
+  flushes_left = flush;
+  pid_t child = child_start(be_robbed, (void *)(uintptr_t) "robbed");
+  await(ready, 1);
+  kv *db = help_open_full("robbed");
+  atomic_store(ready, 2);
+  CHECK(child_stopped(child));
+  if (unlink("robbed-kvstore-new") != 0) abort();
+  MUST(commit_number(db, "since", 1));
+  MUST(kv_checkpoint(db, &help_err));
+  MUST(commit_number(db, "since", 2));
+  CHECK_INT(child_go_on(child), 0);
+  MUST(commit_number(db, "later", 3));
+  CHECK_INT(kv_check(db, &help_err), KV_OK);
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("robbed");
+  CHECK_STR(help_get(db, "since"), "#2");
+  CHECK_STR(help_get(db, "later"), "#3");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("robbed"), 0);
+  if (unlink("robbed") != 0) abort();
+}
+
+static int no_fdatasync(int fd) {
+  (void)fd;
+  errno = EIO;
+  return -1;
+}
+
+static void be_broken(void *context) {
+  kv *db = open_and_wait(context, 1);
+  os.fdatasync = no_fdatasync;
+  CHECK_INT(commit_number(db, "lost", 1), KV_EIO);
+  os.fdatasync = real.fdatasync;
+  atomic_store(ready, 3);
+  await(ready, 4);
+  MUST(kv_close(db, &help_err));
+}
+
+/* A process cannot flush: the others commit nothing more either, and see nothing of what it had
+** written, until all of them have closed the log. */
+static void test_broken_by_another(void) {
+  make_log("broken");
+  atomic_store(ready, 0);
+  pid_t child = child_start(be_broken, (void *)(uintptr_t) "broken");
+  await(ready, 1);
+  kv *db = help_open_full("broken");
+  atomic_store(ready, 2);
+  await(ready, 3);
+  CHECK_INT(kv_begin(db, BUSY_MS, &help_err), KV_EREADONLY);
+  CHECK(strstr(help_err.text, "another process could not write or flush the log") != NULL);
+  CHECK_STR(help_get(db, "a"), "1");
+  CHECK_STR(help_get(db, "lost"), "-");
+  atomic_store(ready, 4);
+  CHECK_INT(child_end(child), 0);
+  CHECK_INT(kv_begin(db, BUSY_MS, &help_err), KV_EREADONLY);
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("broken");
+  MUST(commit_number(db, "b", 2));
+  CHECK_STR(help_get(db, "a"), "1");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("broken"), 0);
+}
+
 
 static void be_flushing(void *context) {
   kv *db = help_open_full(context);
@@ -437,6 +532,9 @@ int main(void) {
     play(&scenes[i], false);
     play(&scenes[i], true);
   }
+  test_robbed_checkpoint(1);
+  test_robbed_checkpoint(2);
+  test_broken_by_another();
   test_repair_during_flush();
   test_stopped_joiner("joining", false, false);
   test_stopped_joiner("joining-killed", true, false);

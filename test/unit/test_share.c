@@ -447,6 +447,114 @@ static void test_gets_cost_no_call(void) {
   MUST(kv_close(looker, &help_err));
 }
 
+/* --- between two calls ----------------------------------------------------------------------------- */
+
+static void (*meanwhile)(void); /* between opening the file and locking it */
+
+static int lock_later(int fd, bool shared, uint64_t offset, uint64_t size) {
+  void (*what)(void) = meanwhile;
+  meanwhile = NULL;
+  if (what != NULL) what();
+  return real.lock(fd, shared, offset, size);
+}
+
+static void replaced(void) {
+  if (unlink("between-shm") != 0) abort();
+  write_file("between-shm", "", 0);
+}
+
+static void replaced_by_link(void) {
+  if (unlink("between-shm") != 0 || symlink("/proc/version", "between-shm") != 0) abort();
+}
+
+/* The file that was opened has lost its name to another: it is that one that is shared. */
+static void test_replaced_while_joining(void) {
+  make_log("between");
+  os.lock = lock_later;
+  meanwhile = replaced;
+  check_usable("between", "a=1");
+  CHECK(meanwhile == NULL);
+  meanwhile = replaced_by_link; /* on another device; links are not followed */
+  CHECK_INT(try_open("between"), KV_ECANTOPEN);
+  os.lock = real.lock;
+  if (unlink("between-shm") != 0) abort();
+  CHECK_INT(try_open("between"), KV_OK);
+  CHECK_INT(left_over("between"), 0);
+}
+
+static int cannot_tell(int fd, uint64_t offset, uint64_t size) {
+  (void)fd, (void)offset, (void)size;
+  errno = ENOLCK;
+  return -1;
+}
+
+static void test_locks_cannot_be_told(void) {
+  make_log("untold");
+  os.is_locked = cannot_tell;
+  CHECK_INT(try_open("untold"), KV_EIO);
+  os.is_locked = real.is_locked;
+  CHECK(strstr(help_err.text, "untold-shm', which its processes share, failed") != NULL);
+  check_usable("untold", "a=1");
+}
+
+static const char *replaced_on_network(int fd) {
+  (void)fd;
+  if (unlink("remote-shm") != 0) abort();
+  write_file("remote-shm", "", 0);
+  return "NFS";
+}
+
+/* What has its name now is another's, and stays. */
+static void test_replaced_on_network(void) {
+  make_log("remote");
+  os.network_name = replaced_on_network;
+  CHECK_INT(try_open("remote"), KV_ECANTOPEN);
+  os.network_name = real.network_name;
+  CHECK(exists("remote-shm"));
+  check_usable("remote", "a=1");
+}
+
+/* --- a lock ------------------------------------------------------------------------------------------- */
+
+static share *late;
+
+/* The lock is handed to who waits, but only when its time is over. */
+static void wait_too_long(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
+  real.wait(word, expected, ns);
+  usleep(20000);
+  atomic_store(&late->page->turn.word, late->member);
+}
+
+static void test_lock(void) {
+  share one, two;
+  bool alone, inherited = true;
+  make_log("lock");
+  MUST(share_join(&one, "lock", 0, &alone, &help_err));
+  CHECK(alone);
+  share_ready(&one);
+  share_joined(&one);
+  MUST(share_join(&two, "lock", 0, &alone, &help_err));
+  CHECK(!alone);
+  share_joined(&two);
+  share_lock *turn = &one.page->turn;
+  CHECK(share_lock_take(&one, turn, 0, &inherited) && !inherited);
+  CHECK(!share_lock_take(&two, turn, os.now_ns() + 1000000u, &inherited) && !inherited);
+  CHECK_INT(atomic_load(&turn->word), one.member);
+  late = &two;
+  os.wait = wait_too_long;
+  CHECK(share_lock_take(&two, turn, os.now_ns() + 10000000u, &inherited) && !inherited);
+  os.wait = real.wait;
+  CHECK_INT(atomic_load(&turn->word), two.member);
+  share_lock_pass(&two, turn);
+  atomic_store(&turn->word, 0xfff); /* a member that there cannot be: the word was damaged */
+  CHECK(share_lock_take(&one, turn, os.now_ns() + 1000000u, &inherited) && inherited);
+  share_lock_pass(&one, turn);
+  CHECK_INT(atomic_load(&turn->word), 0);
+  share_leave(&two);
+  share_leave(&one);
+  check_usable("lock", "a=1");
+}
+
 int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
@@ -464,6 +572,10 @@ int main(void) {
   test_network();
   test_flush_of_readonly();
   test_handing_over();
+  test_replaced_while_joining();
+  test_locks_cannot_be_told();
+  test_replaced_on_network();
+  test_lock();
   count_calls();
   test_gets_cost_no_call();
   return unit_done();
