@@ -1,0 +1,1 @@
+proc draw_plots {} { return {} }
