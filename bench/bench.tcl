@@ -42,6 +42,7 @@ proc measure {names} {
     set lib::target $name
     say "$name"
     $name
+    lappend ::measured $name
     # T5 and T6 share their tables, so these go when both are done.
     if {$name ni {T5} || "T6" ni $names} { set lib::target $name; close_tables }
   }
@@ -69,6 +70,7 @@ proc head_text {head} {
 
 set report_titles {group_size inserts inserts/s ratio}
 set experiment_report {}
+set measured {}
 
 # Of each group size the five counts, as the experiment's own report had them.
 proc report_markdown {head plots} {

@@ -21,6 +21,7 @@ proc experiment {name synchronous group_size args} {
 proc T1 {} {
   set sizes {1 10 50 1000}
   set counts [size {500 1000 2000 4000 8000} {200 400 800 1600 3200} {10 20 30 40 50}]
+  set ::experiment_counts $counts
   set names [lmap size $sizes { experiment g$size NORMAL $size; string cat g$size }]
   for {set i 1} {$i <= [rounds]} {incr i} {
     foreach count $counts {
@@ -325,9 +326,9 @@ proc growth_with_keys {} {
       lappend names $name$keys
     }
   }
-  in_turn [rounds] "get count=[size 1000000 200000 100]" $names
+  in_turn [rounds] "get count=[size 1000000 100000 100]" $names
   set writers [lsearch -all -inline -glob $names kvstore*]
-  in_turn [rounds 9] "insert seconds=[size 0.5 0.3 0.02] latency=1" $writers
+  in_turn [rounds 9] "insert seconds=[size 0.5 0.15 0.02] latency=1" $writers
   dismiss $names
   growth_plot $sizes
   growth_rows [lindex $sizes 0] [lindex $sizes end]
@@ -363,7 +364,7 @@ proc checkpoint_pause {} {
   set keys [size 1000000 200000 1000]
   subject kvstore [sql table_kvstore] --keys $keys --value-size 1000 --threads 2
   subject sqlite [sql table_sqlite_file] --keys [size 100000 20000 1000] --value-size 1000 --threads 2
-  set round "insert seconds=[size 6 3 0.1] meanwhile=checkpoint"
+  set round "insert seconds=[size 6 1 0.1] meanwhile=checkpoint"
   for {set i 1} {$i <= [rounds]} {incr i} {
     set figures [ask kvstore $round pause $i]
     say [format "checkpoint: %.2f s, longest pause %s, without one %s" [dict get $figures meanwhile_s] \
@@ -391,7 +392,7 @@ proc T12 {} {
     subject sqlite$n [sql experiment_sqlite_full] --shape grid --load 0 --threads $n
     if {"rocksdb" in $kinds} { subject rocksdb$n run_rocksdb --shape grid --load 0 --threads $n }
     set names [lmap kind $kinds { string cat $kind$n }]
-    in_turn [rounds] "insert seconds=[size 0.6 0.2 0.02] latency=1" $names
+    in_turn [rounds] "insert seconds=[size 0.6 0.12 0.02] latency=1" $names
     dismiss $names
   }
   concurrency_plot $connections $kinds
@@ -400,7 +401,7 @@ proc T12 {} {
 
 proc flushes_per_commit {name} {
   return [median_of [lmap flushes [figures insert $name flushes] ops [figures insert $name ops] {
-    expr {$flushes / max($ops, 1.0)}
+    expr {double($flushes) / max($ops, 1)}
   }]]
 }
 
