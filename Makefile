@@ -95,7 +95,7 @@ C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test test-matrix soak crash mutants demo bench format format-check lint \
+.PHONY: all loadable program static unit test test-matrix soak crash mutants demo bench bench-check format format-check lint \
         install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -137,6 +137,9 @@ bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK
 	$(Q)bench/setup.sh
 	-$(Q)$(MAKE) --no-print-directory -k $(PEER_BINS)
 	$(Q)BUILD=$(B) QUICK=$(QUICK) PUBLISH=$(PUBLISH) $(TCLSH) bench/bench.tcl $(ONLY)
+
+bench-check: all $(BENCH_BINS) | setup ## Count the instructions of hot paths, fail if they grew; UPDATE=1.
+	$(Q)BUILD=$(B) UPDATE=$(UPDATE) CC='$(CC)' $(TCLSH) bench/check.tcl $(ONLY)
 
 format: ## Format the C sources.
 	$(Q)clang-format -i $(C_FILES)
@@ -220,9 +223,12 @@ BENCH_LIBS_run_sql := -lsqlite3
 BENCH_LIBS_run_lmdb := -llmdb
 BENCH_LIBS_run_rocksdb := -lrocksdb
 
+# The engine by itself, and the server's reading of requests.
+$(B)/bench/run_engine: $(B)/src/cli/resp.o $(STATIC)
+
 $(filter-out %.so,$(BENCH_BINS)) $(PEER_BINS): $(B)/%: $(B)/%.o $(call objects,$(BENCH_HELP))
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ $(BENCH_LIBS_$(*F)) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(filter $(STATIC),$^) $(BENCH_LIBS_$(*F)) $(LDLIBS)
 
 $(B)/bench/floor.so: $(B)/bench/floor.o
 	@echo '  LINK $@'
