@@ -76,6 +76,9 @@ COMPILE = $(CC) -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(SAN_FL
           -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS) $(CFLAGS)
 LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
+# An earlier tclsh on PATH may lack SQLite's binding; Debian's has it.
+TCLSH ?= $(or $(wildcard /usr/bin/tclsh),tclsh)
+
 # --- sources --------------------------------------------------------------------------------------
 
 ENGINE := $(wildcard src/*.c)
@@ -83,7 +86,8 @@ FACE   := $(wildcard ext/*.c)
 CLI    := $(wildcard src/cli/*.c)
 # libuv is the server's event loop, hiredis the client's protocol; the extension needs neither.
 CLI_LIBS := -luv -lhiredis -lm
-# test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
+# test/unit/test_*.c and bench/run_*.c are programs of one file; other files beside them help them
+# all. The peers' programs need packages that nothing else needs, and may be missing.
 UNITS  := $(wildcard test/unit/test_*.c)
 HELP   := $(filter-out $(UNITS) test/unit/coverage_%,$(wildcard test/unit/*.c))
 ifeq ($(SAN),coverage)
@@ -93,17 +97,21 @@ endif
 # test/fuzz/fuzz_*.c are libFuzzer's entries, each a program with test/fuzz/driver.c.
 FUZZ   := $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_HELP := $(filter-out $(FUZZ),$(wildcard test/fuzz/*.c))
-BENCH  := $(wildcard bench/*.c)
+PEERS  := bench/run_lmdb.c bench/run_rocksdb.c
+BENCH  := $(filter-out $(PEERS),$(wildcard bench/run_*.c))
+BENCH_HELP := $(filter-out $(wildcard bench/run_*.c) bench/floor.c,$(wildcard bench/*.c))
 
 objects    = $(patsubst %.c,$(B)/%.o,$(1))
-OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(FUZZ) $(FUZZ_HELP) $(BENCH))
+OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(FUZZ) $(FUZZ_HELP) \
+               $(wildcard bench/*.c))
 UNIT_BINS := $(UNITS:%.c=$(B)/%)
 FUZZ_BINS := $(FUZZ:%.c=$(B)/%)
 FUZZ_MAIN ?= $(B)/test/fuzz/driver.o
 # Those that go through SQL have the extension and SQLite linked in, so that they reach its insides.
 SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
-BENCH_BINS := $(BENCH:%.c=$(B)/%)
+BENCH_BINS := $(BENCH:%.c=$(B)/%) $(B)/bench/floor.so
+PEER_BINS := $(PEERS:%.c=$(B)/%)
 C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
 
 # --- targets --------------------------------------------------------------------------------------
@@ -170,11 +178,16 @@ coverage: setup ## Run the tests in a build that counts; a table of lines and br
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
 
-demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
+demo: all $(BENCH_BINS) | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh
 
-bench: all $(BENCH_BINS) ## What fsync costs here, and what group commit gives back; QUICK=1 is short.
-	$(Q)BUILD=$(B) QUICK=$(QUICK) bench/run.sh
+bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK=1, ONLY='T5 T6'.
+	$(Q)bench/setup.sh
+	-$(Q)$(MAKE) --no-print-directory -k $(PEER_BINS)
+	$(Q)BUILD=$(B) QUICK=$(QUICK) PUBLISH=$(PUBLISH) $(TCLSH) bench/bench.tcl $(ONLY)
+
+bench-check: all $(BENCH_BINS) | setup ## Count the instructions of hot paths, fail if they grew; UPDATE=1.
+	$(Q)BUILD=$(B) UPDATE=$(UPDATE) CC='$(CC)' $(TCLSH) bench/check.tcl $(ONLY)
 
 format: ## Format the C sources.
 	$(Q)clang-format -i $(C_FILES)
@@ -269,10 +282,21 @@ $(FUZZ_BINS): $(B)/%: $(B)/%.o $(filter %.o,$(FUZZ_MAIN)) $(STATIC)
 	$(Q)$(LINK) $(filter -%,$(FUZZ_MAIN)) -o $@ $(filter-out $(STATIC),$^) $(STATIC) \
 	  $(FUZZ_LIBS_$(*F)) $(LDLIBS)
 
-# A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
-$(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)
+# A benchmark that needs a library names it.
+BENCH_LIBS_run_sql := -lsqlite3
+BENCH_LIBS_run_lmdb := -llmdb
+BENCH_LIBS_run_rocksdb := -lrocksdb
+
+# The engine by itself, and the server's reading of requests.
+$(B)/bench/run_engine: $(B)/src/cli/resp.o $(STATIC)
+
+$(filter-out %.so,$(BENCH_BINS)) $(PEER_BINS): $(B)/%: $(B)/%.o $(call objects,$(BENCH_HELP))
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LIBS_$(*F)) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(filter $(STATIC),$^) $(BENCH_LIBS_$(*F)) $(LDLIBS)
+
+$(B)/bench/floor.so: $(B)/bench/floor.o
+	@echo '  LINK $@'
+	$(Q)$(LINK) -shared $(SO_FLAGS) -o $@ $< $(LDLIBS)
 
 $(OBJECTS): $(B)/%.o: %.c $(B)/flags | setup
 	@mkdir -p $(@D)
