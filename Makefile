@@ -39,10 +39,21 @@ else ifeq ($(SAN),undefined)
 else ifeq ($(SAN),thread)
   B := build/tsan
   SAN_FLAGS := -fsanitize=thread
+else ifeq ($(SAN),fuzzer)
+  # For `make fuzz` alone: the fuzz targets by clang, with libFuzzer in the place of our driver.
+  B := build/libfuzzer
+  SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
+  FUZZ_MAIN := -fsanitize=fuzzer
+else ifeq ($(SAN),coverage)
+  # What `make coverage` counts in. Without asserts, as in the release: each would be a branch that
+  # nothing can take.
+  B := build/coverage
+  SAN_FLAGS := --coverage -fprofile-update=atomic
+  VARIANT_FLAGS := -DNDEBUG
 else
   $(error SAN is address, undefined or thread, not '$(SAN)')
 endif
-ifneq ($(SAN),)
+ifneq ($(filter-out coverage,$(SAN)),)
   SAN_FLAGS += -fno-sanitize-recover=all -fno-omit-frame-pointer
   SO_FLAGS := -Wl,-z,nodelete
 endif
@@ -65,6 +76,9 @@ COMPILE = $(CC) -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(SAN_FL
           -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS) $(CFLAGS)
 LINK    = $(CC) -pthread $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
+# An earlier tclsh on PATH may lack SQLite's binding; Debian's has it.
+TCLSH ?= $(or $(wildcard /usr/bin/tclsh),tclsh)
+
 # --- sources --------------------------------------------------------------------------------------
 
 ENGINE := $(wildcard src/*.c)
@@ -72,24 +86,38 @@ FACE   := $(wildcard ext/*.c)
 CLI    := $(wildcard src/cli/*.c)
 # libuv is the server's event loop, hiredis the client's protocol; the extension needs neither.
 CLI_LIBS := -luv -lhiredis -lm
-# test/unit/test_*.c and bench/*.c are programs of one file; other files in test/unit help them all.
+# test/unit/test_*.c and bench/run_*.c are programs of one file; other files beside them help them
+# all. The peers' programs need packages that nothing else needs, and may be missing.
 UNITS  := $(wildcard test/unit/test_*.c)
-HELP   := $(filter-out $(UNITS),$(wildcard test/unit/*.c))
-BENCH  := $(wildcard bench/*.c)
+HELP   := $(filter-out $(UNITS) test/unit/coverage_%,$(wildcard test/unit/*.c))
+ifeq ($(SAN),coverage)
+  HELP += test/unit/coverage_dump.c
+  UNIT_FLAGS := -Wl,--wrap=_exit,--wrap=raise
+endif
+# test/fuzz/fuzz_*.c are libFuzzer's entries, each a program with test/fuzz/driver.c.
+FUZZ   := $(wildcard test/fuzz/fuzz_*.c)
+FUZZ_HELP := $(filter-out $(FUZZ),$(wildcard test/fuzz/*.c))
+PEERS  := bench/run_lmdb.c bench/run_rocksdb.c
+BENCH  := $(filter-out $(PEERS),$(wildcard bench/run_*.c))
+BENCH_HELP := $(filter-out $(wildcard bench/run_*.c) bench/floor.c,$(wildcard bench/*.c))
 
 objects    = $(patsubst %.c,$(B)/%.o,$(1))
-OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(BENCH))
+OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(FUZZ) $(FUZZ_HELP) \
+               $(wildcard bench/*.c))
 UNIT_BINS := $(UNITS:%.c=$(B)/%)
+FUZZ_BINS := $(FUZZ:%.c=$(B)/%)
+FUZZ_MAIN ?= $(B)/test/fuzz/driver.o
 # Those that go through SQL have the extension and SQLite linked in, so that they reach its insides.
 SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
-BENCH_BINS := $(BENCH:%.c=$(B)/%)
+BENCH_BINS := $(BENCH:%.c=$(B)/%) $(B)/bench/floor.so
+PEER_BINS := $(PEERS:%.c=$(B)/%)
 C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit test test-matrix soak crash kills mutants demo bench format format-check lint \
-        install clean help setup FORCE
+.PHONY: all loadable program static unit fuzz-targets test test-matrix soak crash kills fuzz fuzz-quick coverage \
+        mutants demo bench bench-check format format-check lint install clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -103,7 +131,9 @@ static: $(STATIC) ## Build the engine without SQLite as build/release/libkvstore
 
 unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test/unit.
 
-test: all unit | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
+fuzz-targets: $(FUZZ_BINS)
+
+test: all unit fuzz-targets | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
 
@@ -124,14 +154,40 @@ kills: all unit | setup ## Kill writers and servers 1,000 times (KILLS: another 
 	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/kills.sh $(or $(KILLS),1000)
 
+# clang, whatever the tests are compiled with: only it has libFuzzer.
+fuzz: ## Search with libFuzzer for inputs that break something, for MINUTES (10); TARGETS='log table'.
+	$(Q)CC='$(CC)' $(SETUP) fuzz
+	$(Q)$(MAKE) --no-print-directory SAN=fuzzer CC=clang SETUP=: fuzz-targets
+	$(Q)FUZZ_SECONDS='$(SECONDS)' test/fuzz.sh '$(MINUTES)' $(TARGETS)
+
+fuzz-quick: fuzz-targets | setup ## Run all inputs of test/fuzz/corpus, and some made from them.
+	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' test/run.sh 'fuzz_*'
+
+# -O0, so that a branch of the machine is one of the source. What is wrong with the files of counts, such
+# as a test's limit on the size of files, is said in gcov.txt instead of among what the tests print.
+coverage: export GCOV_ERROR_FILE = $(CURDIR)/build/coverage/gcov.txt
+coverage: setup ## Run the tests in a build that counts; a table of lines and branches taken.
+	$(Q)CC='$(CC)' COVERAGE=1 $(SETUP)
+	$(Q)rm -rf build/coverage/html build/coverage/gcov.txt && \
+	  { [ ! -d build/coverage ] || find build/coverage -name '*.gcda' -delete; }
+	$(Q)$(MAKE) --no-print-directory SAN=coverage CFLAGS='-O0 -g' test TESTS='$(TESTS)'
+	$(Q)mkdir -p build/coverage/html && gcovr --root . --filter src/ --filter ext/ \
+	  --html-details build/coverage/html/index.html build/coverage
+	$(Q)test/coverage.py
+
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
 
-demo: all $(B)/bench/group_commit | setup ## Show what it does, in twenty seconds.
+demo: all $(BENCH_BINS) | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh
 
-bench: all $(BENCH_BINS) ## What fsync costs here, and what group commit gives back; QUICK=1 is short.
-	$(Q)BUILD=$(B) QUICK=$(QUICK) bench/run.sh
+bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK=1, ONLY='T5 T6'.
+	$(Q)bench/setup.sh
+	-$(Q)$(MAKE) --no-print-directory -k $(PEER_BINS)
+	$(Q)BUILD=$(B) QUICK=$(QUICK) PUBLISH=$(PUBLISH) $(TCLSH) bench/bench.tcl $(ONLY)
+
+bench-check: all $(BENCH_BINS) | setup ## Count the instructions of hot paths, fail if they grew; UPDATE=1.
+	$(Q)BUILD=$(B) UPDATE=$(UPDATE) CC='$(CC)' $(TCLSH) bench/check.tcl $(ONLY)
 
 format: ## Format the C sources.
 	$(Q)clang-format -i $(C_FILES)
@@ -195,7 +251,7 @@ $(STATIC): $(call objects,$(ENGINE)) $(B)/sources
 
 $(SQL_BINS): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(CORE) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LDLIBS)
+	$(Q)$(LINK) $(UNIT_FLAGS) -o $@ $^ -lsqlite3 $(LDLIBS)
 
 # The program's own modules, for the tests of those.
 $(B)/test/unit/test_resp: $(B)/src/cli/resp.o
@@ -208,12 +264,39 @@ UNIT_LIBS_test_server_turn := $(CLI_LIBS)
 
 $(filter-out $(SQL_BINS),$(UNIT_BINS)): $(B)/%: $(B)/%.o $(call objects,$(HELP)) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
+	$(Q)$(LINK) $(UNIT_FLAGS) -o $@ $(filter-out $(STATIC),$^) $(STATIC) $(UNIT_LIBS_$(*F)) $(LDLIBS)
 
-# A benchmark that needs a peer's library names it: LIBS_lmdb = -llmdb for bench/lmdb.c.
-$(BENCH_BINS): $(B)/%: $(B)/%.o $(STATIC)
+# The modules beside the engine that a fuzz target is about.
+CLI_PARTS := $(filter-out %/main.o,$(call objects,$(CLI)))
+$(B)/test/fuzz/fuzz_resp: $(B)/src/cli/resp.o
+$(B)/test/fuzz/fuzz_glob: $(B)/src/cli/glob.o
+$(B)/test/fuzz/fuzz_words: $(B)/src/cli/value.o $(B)/src/cli/options.o
+$(B)/test/fuzz/fuzz_log: $(B)/test/fuzz/log_mutator.o $(B)/src/cli/tool_check.o $(B)/src/cli/tool.o $(B)/src/cli/bytes.o
+$(B)/test/fuzz/fuzz_command: $(CLI_PARTS)
+$(B)/test/fuzz/fuzz_table: $(CORE)
+FUZZ_LIBS_fuzz_command := $(CLI_LIBS)
+FUZZ_LIBS_fuzz_table := -lsqlite3
+
+$(FUZZ_BINS): $(B)/%: $(B)/%.o $(filter %.o,$(FUZZ_MAIN)) $(STATIC)
 	@echo '  LINK $@'
-	$(Q)$(LINK) -o $@ $^ -lsqlite3 $(LIBS_$(*F)) $(LDLIBS)
+	$(Q)$(LINK) $(filter -%,$(FUZZ_MAIN)) -o $@ $(filter-out $(STATIC),$^) $(STATIC) \
+	  $(FUZZ_LIBS_$(*F)) $(LDLIBS)
+
+# A benchmark that needs a library names it.
+BENCH_LIBS_run_sql := -lsqlite3
+BENCH_LIBS_run_lmdb := -llmdb
+BENCH_LIBS_run_rocksdb := -lrocksdb
+
+# The engine by itself, and the server's reading of requests.
+$(B)/bench/run_engine: $(B)/src/cli/resp.o $(STATIC)
+
+$(filter-out %.so,$(BENCH_BINS)) $(PEER_BINS): $(B)/%: $(B)/%.o $(call objects,$(BENCH_HELP))
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(filter $(STATIC),$^) $(BENCH_LIBS_$(*F)) $(LDLIBS)
+
+$(B)/bench/floor.so: $(B)/bench/floor.o
+	@echo '  LINK $@'
+	$(Q)$(LINK) -shared $(SO_FLAGS) -o $@ $< $(LDLIBS)
 
 $(OBJECTS): $(B)/%.o: %.c $(B)/flags | setup
 	@mkdir -p $(@D)

@@ -34,15 +34,14 @@ cat <<'TEXT'
    One connection, autocommit INSERTs of random keys. With synchronous=NORMAL a COMMIT returns when
    its line is with the operating system, and one fsync follows for every group_size commits.
 TEXT
-KVSTORE_LIB=$top/kvstore "$top/build/release/bench/group_commit" --folder "$here" --seconds 2 1 10 50
+"$top/bench/experiment.tcl" "$here" NORMAL 1 2 1 10 50
 cat <<'TEXT'
    The same with synchronous=FULL, where every COMMIT waits for the fsync that covers it: one
    connection pays for each by itself, eight (a thread each, on one log) share.
 TEXT
 for threads in 1 8; do
   echo "   $threads connection(s):"
-  KVSTORE_LIB=$top/kvstore "$top/build/release/bench/group_commit" --folder "$here" \
-    --synchronous FULL --threads $threads --seconds 1 1
+  "$top/bench/experiment.tcl" "$here" FULL $threads 1 1
 done
 
 say "4. A real tree: every file under /usr/share, its size under its path."

@@ -3,6 +3,9 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <string.h>
+
+#define SHORT_TEXT_MAX 255u /* bytes */
 
 int face_code(int kv_code) {
   switch (kv_code) {
@@ -73,6 +76,17 @@ int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...) {
   return code;
 }
 
+void face_result_text(sqlite3_context *context, const char *text, size_t size) {
+  char copy[SHORT_TEXT_MAX + 1];
+  if (size > SHORT_TEXT_MAX || memchr(text, '\0', size) != NULL) {
+    sqlite3_result_text64(context, text, size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    return;
+  }
+  memcpy(copy, text, size);
+  copy[size] = '\0';
+  sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
+}
+
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold) {
   void (*release)(void *) = hold != NULL ? kv_bytes_release : SQLITE_TRANSIENT;
   switch (value->type) {
@@ -83,7 +97,8 @@ void face_result(sqlite3_context *context, const kv_value *value, const char *ho
     sqlite3_result_double(context, value->real);
     break;
   case KV_TEXT:
-    sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
+    if (hold == NULL) face_result_text(context, value->data, value->size);
+    else sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
     break;
   case KV_BLOB:
     sqlite3_result_blob64(context, value->data, value->size, release);

@@ -63,6 +63,10 @@ int face_is_utf8(sqlite3 *connection, bool *out);
 int face_fail(sqlite3_vtab *table, const kv_error *err);
 int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...);
 
+/* A text as a column's or a function's result, copied. A short one is told to end with a NUL, which
+** sqlite3_column_text would else append by one more allocation. */
+void face_result_text(sqlite3_context *context, const char *text, size_t size);
+
 /* Set a function's or column's result to a value; `hold` is a reference from kv_cursor_bytes_hold,
 ** or NULL to copy. */
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold);

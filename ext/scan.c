@@ -653,21 +653,21 @@ int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column)
   }
   switch (column) {
   case COLUMN_KEY:
-    sqlite3_result_text64(context, key, size, SQLITE_TRANSIENT, SQLITE_UTF8);
+    face_result_text(context, key, size);
     break;
   case COLUMN_VALUE:
     column_value(s, context);
     break;
   case COLUMN_ROOT:
     if (s->root != NULL) {
-      sqlite3_result_text64(context, s->root, s->root_size, SQLITE_TRANSIENT, SQLITE_UTF8);
+      face_result_text(context, s->root, s->root_size);
     }
     break;
   case COLUMN_PARENT:
-    sqlite3_result_text64(context, key, name > 0 ? name - 1 : 0, SQLITE_TRANSIENT, SQLITE_UTF8);
+    face_result_text(context, key, name > 0 ? name - 1 : 0);
     break;
   case COLUMN_NAME:
-    sqlite3_result_text64(context, key + name, size - name, SQLITE_TRANSIENT, SQLITE_UTF8);
+    face_result_text(context, key + name, size - name);
     break;
   case COLUMN_DEPTH:
     sqlite3_result_int64(context, (sqlite3_int64)depth_of(key, size));

@@ -96,7 +96,11 @@ static int open_handle(session *s, const char *schema, const char *path, const a
                        char **message) {
   kv_options options = {.path = path, .readonly = a->readonly, .settings = a->settings};
   const char *database = sqlite3_db_filename(s->connection, schema);
-  if (database != NULL && database[0] != '\0') options.rights_from = database;
+  if (database != NULL && database[0] != '\0') {
+    options.rights_from = options.apart_from = database;
+  } else {
+    options.apart_from = sqlite3_db_filename(s->connection, "main");
+  }
   kv_error err, notice = {.code = KV_OK};
   int rc = kv_open(&options, out, &notice, &err);
   if (rc != KV_OK) {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what building and testing kvstore needs and this machine lacks. `make` runs it each time:
-# where nothing is missing it says nothing, changes nothing and takes a tenth of a second.
+# where nothing is missing it says nothing, changes nothing and takes a tenth of a second. With the
+# argument `fuzz` it also sees to clang and its libFuzzer, which only `make fuzz` needs.
 #
 # Each need is checked by using the real thing, not by asking the package manager, so that a
 # compiler or a Tcl from elsewhere counts as well. Root is needed only where apt-get is.
@@ -8,6 +9,7 @@
 # shellcheck disable=SC2086 # flags, $apt and $missing are lists of words, meant to be split
 set -u
 
+what=${1-}
 missing= # Debian packages
 why=     # what they are for, in words
 
@@ -29,9 +31,21 @@ compiles() {
     $cc ${CPPFLAGS-} -DSQLITE_CORE -x c - -o /dev/null ${LDFLAGS-} "$@" >/dev/null 2>&1
 }
 
+# libFuzzer comes in a package of clang's release, which a machine without clang cannot tell.
+check_fuzzer() {
+  if ! has clang; then
+    need clang 'clang (make fuzz)'
+  elif ! echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+    clang -fsanitize=fuzzer,address,undefined -x c - -o /dev/null >/dev/null 2>&1; then
+    release=$(clang -dumpversion)
+    need "libclang-rt-${release%%.*}-dev" 'libFuzzer (make fuzz)'
+  fi
+}
+
 check() {
   missing='' why=''
   cc=${CC:-cc}
+  [ "$what" != fuzz ] || check_fuzzer
   has "${cc%% *}" || need gcc 'a C compiler'
   has make || has gmake || need make 'make'
   has sqlite3 || need sqlite3 'the sqlite3 shell'
@@ -54,6 +68,8 @@ check() {
 
   "$(debian python3)" -c 'import sqlite3; sqlite3.Connection.enable_load_extension' \
     >/dev/null 2>&1 || need python3 'python3 with sqlite3 (some tests use it)'
+  # Only `make coverage` draws pages.
+  [ -z "${COVERAGE-}" ] || has gcovr || need gcovr 'gcovr'
 
   [ -z "$missing" ]
 }
@@ -70,14 +86,17 @@ install() { # install: as root, or through a sudo that asks nothing
   $apt update </dev/null && $apt install --no-install-recommends $missing </dev/null
 }
 
+# Twice, because what goes with clang is only known when that is there.
+for _ in 1 2; do
+  check && exit 0
+  if ! has apt-get; then
+    echo "setup: missing $why. Please install what Debian calls:$missing" >&2
+    exit 1
+  fi
+  echo "setup: installing$missing for $why"
+  log=$(install 2>&1) || break
+done
 check && exit 0
-
-if ! has apt-get; then
-  echo "setup: missing $why. Please install what Debian calls:$missing" >&2
-  exit 1
-fi
-echo "setup: installing$missing for $why"
-if log=$(install 2>&1) && check; then exit 0; fi
 printf '%s\n' "$log" >&2
 echo "setup: still missing $why. Please run: apt-get install$missing" >&2
 exit 1

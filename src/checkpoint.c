@@ -166,7 +166,7 @@ static int copy_transaction(checkpoint *c, const log_transaction *t) {
     size_t size = end - at < PART_SIZE ? (size_t)(end - at) : PART_SIZE;
     if (buf_reserve(&c->lines, size) != KV_OK) return no_memory(c);
     char *to = c->lines.data + c->lines.size;
-    if (os_read_all(c->fd, to, size, at) != (ssize_t)size) {
+    if (os_read_exactly(c->fd, to, size, at) != 0) {
       return log_error(c->err, "read", c->store->path);
     }
     crc = crc32c(crc, to, size);

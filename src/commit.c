@@ -13,17 +13,16 @@
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
 
-int commit_queue_init(commit_queue *q, tree *t, share *s) {
+void commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
   q->tree = t;
   q->share = s;
   q->log.fd = q->flushing_fd = -1;
-  if (pthread_mutex_init(&q->lock, NULL) != 0) return KV_ENOMEM;
+  pthread_mutex_init(&q->lock, NULL);
   pthread_condattr_init(&q->clock);
   pthread_condattr_setclock(&q->clock, CLOCK_MONOTONIC);
   pthread_cond_init(&q->flusher.wake, &q->clock);
   pthread_cond_init(&q->flush_done, &q->clock);
-  return KV_OK;
 }
 
 /* Use another file, or the first one. */
@@ -145,7 +144,7 @@ static void fail(commit_queue *q, int code, const char *why) {
   if (q->failed != KV_OK) return;
   q->failed = code;
   kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
-  if (q->page != NULL) atomic_store(&q->page->broken, 1);
+  atomic_store(&q->page->broken, 1);
   wake_waiting(q);
 }
 
@@ -175,12 +174,12 @@ static void write_out(commit_queue *q) {
   atomic_store_explicit(&page->written_seq, q->handed_seq, memory_order_release);
 }
 
-/* Open the file that the page says is the log, instead of the one we have. KV_EBUSY: the file of
-** that name is another one. */
+/* Open the file that the page says is the log, instead of the older one that we have. KV_EBUSY: the
+** file of that name is another one. */
 static int reopen(commit_queue *q, kv_error *err) {
   share_file file;
   share_read_file(q->page, &file);
-  if (file.generation == q->generation) return KV_OK;
+  assert(file.generation > q->generation);
   log_writer log = {.fd = -1, .path = q->log.path};
   int rc = log_writer_open(&log, file.id, err);
   log.synced_end = file.snapshot_end;
@@ -234,14 +233,18 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   return KV_OK;
 }
 
-/* Have everything up to a transaction flushed, by us or by another process. */
-static void flush_through(commit_queue *q, uint64_t seq) {
+/* Have everything up to a transaction flushed, by us or by another process; if not patient, not by
+** another one that is at it and would have to be waited for. */
+static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   share *s = q->share;
   while (q->failed == KV_OK && durable_seq(q) < seq) {
+    bool inherited;
     pthread_mutex_unlock(&q->lock);
-    bool owner = share_lock_try(s, &q->page->flush);
+    bool owner = patient ? share_lock_try(s, &q->page->flush)
+                         : share_lock_take(s, &q->page->flush, 0, &inherited);
     pthread_mutex_lock(&q->lock);
     check_others(q);
+    if (!owner && !patient) return;
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
@@ -252,15 +255,17 @@ static void flush_through(commit_queue *q, uint64_t seq) {
 }
 
 /* Write what waits here, flush it and what others have written up to seq, let everybody know. */
-static void flush(commit_queue *q, uint64_t seq) {
+static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
   if (q->failed == KV_OK && seq > durable_seq(q)) {
+    uint64_t before_seq = q->flushing_seq;
     q->flushing = true;
     q->flushing_seq = q->handed_seq;
-    flush_through(q, seq);
+    flush_through(q, seq, patient);
     q->flushing = false;
+    if (!patient && durable_seq(q) < seq) q->flushing_seq = before_seq;
   }
   show(q);
   wake_waiting(q);
@@ -278,7 +283,7 @@ static void *flusher_main(void *context) {
     if (q->flushing || !waiting) {
       pthread_cond_wait(&q->flusher.wake, &q->lock);
     } else if (q->flusher.wanted_seq > durable_seq(q) || os.now_ns() >= q->flusher.deadline_ns) {
-      flush(q, q->handed_seq);
+      flush(q, q->handed_seq, true);
     } else {
       wait_until(&q->flusher.wake, &q->lock, q->flusher.deadline_ns);
     }
@@ -307,7 +312,7 @@ static void ask_flusher(commit_queue *q, const commit_settings *settings, uint64
     wake = true;
   }
   if (!q->flusher.running && !(q->flusher.running = flusher_start(q))) {
-    if (!q->flushing) flush(q, q->handed_seq);
+    if (!q->flushing) flush(q, q->handed_seq, true);
     return;
   }
   bool full = q->handed_seq - q->flushing_seq >= settings->group_size;
@@ -429,6 +434,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
   assert(ops->size > 0 && settings->group_size > 0);
   pthread_mutex_lock(&q->lock);
   int rc = queue_failure(q, err);
+  if (rc == KV_OK && q->handed_seq >= LOG_SEQ_MAX) {
+    rc = kv_error_set(err, KV_EFULL, "log '%s' has no number for another transaction", q->log.path);
+  }
   if (rc == KV_OK && append_lines(q, ops) != KV_OK) {
     rc = kv_error_set(err, KV_ENOMEM, "out of memory committing %zu bytes", ops->size);
   }
@@ -491,7 +499,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     if (q->flushing) {
       pthread_cond_wait(&ticket->wake, &q->lock);
     } else if (should_lead(q, ticket)) {
-      flush(q, q->handed_seq);
+      flush(q, q->handed_seq, true);
     } else {
       /* Nobody wakes it when another process has flushed it. */
       uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
@@ -507,17 +515,20 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   return rc;
 }
 
-/* With the lock: everything handed over here, and all that others have written. */
+/* What is handed over here, and all that others have written; 0 without a log. */
+static uint64_t newest_seq(const commit_queue *q) {
+  if (q->page == NULL) return 0;
+  uint64_t written_seq = atomic_load(&q->page->written_seq);
+  return written_seq > q->handed_seq ? written_seq : q->handed_seq;
+}
+
 static int flush_all(commit_queue *q, kv_error *err) {
-  uint64_t wanted_seq = q->handed_seq;
-  if (q->page != NULL && atomic_load(&q->page->written_seq) > wanted_seq) {
-    wanted_seq = atomic_load(&q->page->written_seq);
-  }
-  while (q->page != NULL && durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
+  uint64_t wanted_seq = newest_seq(q);
+  while (durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
     } else {
-      flush(q, wanted_seq);
+      flush(q, wanted_seq, true);
     }
   }
   return queue_failure(q, err);
@@ -530,10 +541,26 @@ int commit_flush(commit_queue *q, kv_error *err) {
   return rc;
 }
 
+int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
+  pthread_mutex_lock(&q->lock);
+  uint64_t wanted_seq = newest_seq(q);
+  int rc = queue_failure(q, err);
+  if (rc == KV_OK && !q->flushing && durable_seq(q) < wanted_seq) {
+    flush(q, wanted_seq, false);
+    rc = queue_failure(q, err);
+  }
+  if (rc == KV_OK && durable_seq(q) < wanted_seq) {
+    rc = kv_error_set(err, KV_EBUSY, "another flush is under way");
+  }
+  pthread_mutex_unlock(&q->lock);
+  return rc;
+}
+
 void commit_trim(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
+  assert(q->appending);
   write_out(q);
-  if (q->appending && q->failed == KV_OK) {
+  if (q->failed == KV_OK) {
     log_writer_trim(&q->log);
     share_set_end(q->page, q->log.end, q->log.size);
   }
@@ -555,7 +582,7 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
   assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
-  if (last && q->log.fd >= 0) {
+  if (last) {
     q->log.end = share_end(q->page, q->generation);
     q->log.size = share_size(q->page);
     log_writer_trim(&q->log);

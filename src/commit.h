@@ -105,9 +105,8 @@ typedef struct commit_queue {
   commit_stats stats;
 } commit_queue;
 
-/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. Cannot
-** fail but for KV_ENOMEM. */
-int commit_queue_init(commit_queue *q, tree *t, share *s);
+/* Start a queue on an empty tree. Without a log everything that is sealed is visible at once. */
+void commit_queue_init(commit_queue *q, tree *t, share *s);
 
 /* Give the queue the log; the share has been joined, and the file is of that generation. */
 void commit_queue_attach(commit_queue *q, const log_writer *log, uint64_t generation);
@@ -165,8 +164,8 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err);
 /* Bring everything that any process has committed so far to stable storage. The queue's failure. */
 int commit_flush(commit_queue *q, kv_error *err);
 
-/* Cut the room ahead off, by who has the turn. */
-void commit_trim(commit_queue *q);
+/* The same, but not if another thread or process is flushing: then KV_EBUSY at once. */
+int commit_flush_unless_busy(commit_queue *q, kv_error *err);
 
 /* Cut the room ahead off, by who has the turn. */
 void commit_trim(commit_queue *q);

@@ -11,6 +11,7 @@
 */
 #include "inspect.h"
 
+#include "keypath.h"
 #include "log_read.h"
 #include "log_salvage.h"
 #include "os.h"
@@ -114,6 +115,10 @@ static int read_header(inspection *i, bool any, kv_error *err) {
   return KV_OK;
 }
 
+static int fstat_error(const char *path, kv_error *err) {
+  return kv_error_set(err, KV_EIO, "fstat of '%s' failed: %s", path, strerror(errno));
+}
+
 static int open_file(const char *path, bool any, inspection **out, kv_error *err) {
   inspection *i = os.malloc(sizeof *i);
   if (i == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
@@ -129,7 +134,9 @@ static int open_file(const char *path, bool any, inspection **out, kv_error *err
     rc = kv_error_set(err, KV_ENOMEM, "out of memory");
   } else if (fd < 0) {
     rc = kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", path, strerror(reason));
-  } else if (os.fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+  } else if (os.fstat(fd, &facts) != 0) {
+    rc = fstat_error(path, err);
+  } else if (!S_ISREG(facts.st_mode)) {
     rc = kv_error_set(err, KV_ECANTOPEN, "'%s' is not a regular file", path);
   } else {
     memcpy(i->path, path, path_size);
@@ -163,9 +170,7 @@ void inspect_tell(const inspection *i, inspect_facts *out) {
 
 int inspect_refresh(inspection *i, bool *shorter, kv_error *err) {
   struct stat facts;
-  if (os.fstat(i->reader.fd, &facts) != 0) {
-    return kv_error_set(err, KV_EIO, "fstat of '%s' failed: %s", i->path, strerror(errno));
-  }
+  if (os.fstat(i->reader.fd, &facts) != 0) return fstat_error(i->path, err);
   log_reader_refresh(&i->reader, (uint64_t)facts.st_size);
   i->at = i->stretch.end = i->sound.end;
   i->line = i->sound.line;
@@ -312,12 +317,18 @@ static void take_original(inspect_row *row, const char *line, size_t size) {
   row->value.type = KV_TEXT;
   row->value.data = tab + 1;
   row->value.size = (size_t)(line + size - (tab + 1));
+  kv_error why;
+  if (keypath_check(row->key, row->key_size, &why) != KV_OK) {
+    (void)snprintf(row->note, sizeof row->note, "%.250s", why.text);
+  }
 }
 
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
   log_record record;
   kv_error why;
-  if (row->status == INSPECT_HEADER || (!i->original && row->offset == 0)) {
+  /* Where the header is gone, a transaction may stand in its place. */
+  bool is_header = row->offset == 0 && !i->original && !row->whole;
+  if (is_header) {
     row->op = "KVSTORE";
   } else if (row->status == INSPECT_ORIGINAL) {
     take_original(row, line, size);

@@ -65,7 +65,19 @@ static commit_settings checked(const kv_settings *settings) {
 
 /* --- handles ---------------------------------------------------------------------------------- */
 
+/* Whether the two names are there and of one file. */
+static bool is_same_file(const char *a, const char *b) {
+  struct stat left, right;
+  return a != NULL && b != NULL && os.stat(a, &left) == 0 && os.stat(b, &right) == 0 &&
+         left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err) {
+  /* Before it is opened: closing it would take away the locks that this process has on it. */
+  if (is_same_file(options->path, options->apart_from)) {
+    return kv_error_set(err, KV_ECANTOPEN, "'%s' is the database; a log is a file of its own",
+                        options->path);
+  }
   kv *db = os.malloc(sizeof *db);
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
@@ -229,11 +241,19 @@ void kv_rollback(kv *db) {
   if (is_open(db)) txn_rollback(&db->txn);
 }
 
-int kv_flush(kv *db, kv_error *err) {
+static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
   if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
-  return commit_flush(&db->txn.store->queue, err);
+  return how(&db->txn.store->queue, err);
+}
+
+int kv_flush(kv *db, kv_error *err) {
+  return flush_with(db, commit_flush, err);
+}
+
+int kv_flush_unless_busy(kv *db, kv_error *err) {
+  return flush_with(db, commit_flush_unless_busy, err);
 }
 
 int kv_checkpoint(kv *db, kv_error *err) {
@@ -264,21 +284,21 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
 }
 
-static void let_go(kv_cursor *c) {
+void kv_cursor_let_go(kv_cursor *c) {
   tree_unpin(&c->store->tree, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
 }
 
 int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
-  let_go(c);
+  kv_cursor_let_go(c);
   int rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
 int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
-  let_go(c);
+  kv_cursor_let_go(c);
   int rc = store_refresh(c->store, err);
   if (rc != KV_OK) return rc;
   rc = commit_pin_newest(&c->store->queue, &c->pin);

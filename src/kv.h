@@ -61,6 +61,8 @@ typedef struct kv_options {
   const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
   const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
                               umask. A file in its place that is not there counts as NULL */
+  const char *apart_from;  /* a file that is something else, though it may be empty still: the log
+                              cannot be it. It is not opened. NULL: none */
   bool readonly;           /* never writes, never creates */
   kv_settings settings;    /* group_size 0: the default of its mode (kv_default_group_size) */
 } kv_options;
@@ -79,8 +81,8 @@ const char *kv_version(void);
 /* Open a handle. A missing file is created with the first transaction, not before. *notice (may be
 ** NULL) is filled, with a code that is not KV_OK, if a torn tail had to be cut off; it comes once per
 ** opening of a store. The caller closes the handle with kv_close.
-** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place); KV_EBUSY
-** (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
+** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, apart_from);
+** KV_EBUSY (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
 ** for byte as it was); KV_EREADONLY (open read-only in this process); KV_EIO. */
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err);
 
@@ -162,6 +164,9 @@ void kv_rollback(kv *db);
 /* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
 int kv_flush(kv *db, kv_error *err);
 
+/* The same, without waiting for anybody who is flushing already: KV_EBUSY then. */
+int kv_flush_unless_busy(kv *db, kv_error *err);
+
 /* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
 ** only while the last transactions are copied and the new file takes the old one's name. Other
 ** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
@@ -183,6 +188,10 @@ void kv_cursor_close(kv_cursor *c);
 /* Look at the version of now instead. Errors as for kv_cursor_open; then the cursor sees an empty
 ** one. */
 int kv_cursor_refresh(kv_cursor *c, kv_error *err);
+
+/* Let go of the version, whose memory the store needs back, until the cursor is refreshed: it sees an
+** empty one. */
+void kv_cursor_let_go(kv_cursor *c);
 
 /* The same, but the cursor sees what is handed over and not committed yet as well: for who holds back
 ** what he tells of it until kv_published_seq has reached kv_cursor_seq. */

@@ -233,7 +233,8 @@ static double real_of_decimal(const decimal *d) {
 
 /* The digits of a finite double that its one spelling has. */
 static void decimal_of_real(decimal *out, double real) {
-  for (int precision = DBL_DIG; precision <= REAL_DIGITS_MAX; precision++) {
+  for (int precision = DBL_DIG;; precision++) {
+    assert(precision <= REAL_DIGITS_MAX && "17 digits tell any two doubles apart");
     char text[REAL_SIZE_MAX];
     int size = snprintf(text, sizeof text, "%.*e", precision - 1, fabs(real));
     assert(size > precision && size < (int)sizeof text);
@@ -248,7 +249,6 @@ static void decimal_of_real(decimal *out, double real) {
     double back = real_of_decimal(out);
     if (memcmp(&back, &real, sizeof real) == 0) return;
   }
-  assert(false && "17 digits tell any two doubles apart");
 }
 
 /* Write d as %g would; return the size. */
@@ -401,6 +401,7 @@ int log_parse_header(const char *line, size_t size, log_header *out, uint64_t *v
   const char *crc_at = end - CRC_SIZE;
   if (*at != '\t' || crc_at[-1] != '\t') return KV_EDAMAGED;
   if (!parse_unsigned(at + 1, crc_at - 1, &header.base_seq)) return KV_EDAMAGED;
+  if (header.base_seq >= LOG_SEQ_MAX) return KV_EDAMAGED;
   if (!parse_crc(crc_at, &crc)) return KV_EDAMAGED;
   if (crc != crc32c(0, line, (size_t)(crc_at - line))) return KV_EDAMAGED;
   *out = header;
@@ -612,7 +613,8 @@ bool log_parse_commit(const char *line, size_t size, log_record *out) {
   if (tab == NULL || tab == crc - 1 || crc[-1] != '\t') return false;
   if (!parse_unsigned(seq, tab, &record.seq)) return false;
   if (!parse_unsigned(tab + 1, crc - 1, &record.durable_seq)) return false;
-  if (!parse_crc(crc, &record.crc) || record.durable_seq >= record.seq) return false;
+  if (record.seq > LOG_SEQ_MAX || record.durable_seq >= record.seq) return false;
+  if (!parse_crc(crc, &record.crc)) return false;
   record.crc_offset = (size_t)(crc - line);
   *out = record;
   return true;

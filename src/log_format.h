@@ -12,8 +12,9 @@
 ** Inside keypath and data five bytes are escaped and nothing else is: \\ \t \n \r \0 stand for
 ** backslash, TAB, LF, CR, NUL. Any other spelling is malformed. INTEGER data is the shortest
 ** decimal; REAL data is a decimal that reads back as the same double (or Inf, -Inf), independent of
-** the locale; NULL data is empty. Sequence numbers are decimal without leading zeros; id is
-** LOG_ID_SIZE lower-case hex digits; a crc is CRC-32C as 8 lower-case hex digits:
+** the locale; NULL data is empty. Sequence numbers are decimal without leading zeros and at most
+** LOG_SEQ_MAX, base-seq less than that; id is LOG_ID_SIZE lower-case hex digits; a crc is CRC-32C as
+** 8 lower-case hex digits:
 **   header: over every byte of the line before the crc;
 **   commit: over id and every byte after the previous COMMIT line (or the header line) up to and
 **           including the TAB before the crc. Not chained: a transaction verifies on its own.
@@ -34,6 +35,10 @@
 #define LOG_COMMIT_SIZE_MIN 19 /* bytes, LF not included: "COMMIT", 1, 0, crc */
 #define LOG_COMMIT_END_SIZE 9  /* bytes of a COMMIT line from its crc on, LF included */
 #define LOG_COMMIT_SIZE_MAX 57 /* "COMMIT", twice 20 digits, crc */
+
+/* The number of the last transaction that a log can have; so a number that follows another, or tells
+** how many there are, is always one more, and SQL's INTEGER can hold it. */
+#define LOG_SEQ_MAX ((uint64_t)INT64_MAX)
 
 typedef struct log_header {
   char id[LOG_ID_SIZE + 1]; /* NUL-terminated */

@@ -313,8 +313,9 @@ static walk_result walk_block(walk *w, const char *data, size_t size) {
 ** that the window stays where the scan needs it. *data is NULL if the file no longer has them. */
 static int walk_read(walk *w, uint64_t offset, size_t size, const char **data) {
   const log_reader *r = w->reader;
-  assert(offset >= r->given_offset); /* from where the scan began nothing was given out */
-  if (offset >= r->window_offset && offset + size <= window_end(r)) {
+  assert(offset >= r->given_offset);      /* from where the scan began nothing was given out */
+  assert(offset + size <= window_end(r)); /* the COMMIT line is in it */
+  if (offset >= r->window_offset) {
     *data = r->window.data + (offset - r->window_offset);
     return KV_OK;
   }

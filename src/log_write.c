@@ -68,9 +68,7 @@ void log_writer_soil(log_writer *w) {
   char part[4096];
   for (uint64_t at = w->synced_end; at < w->end;) {
     size_t size = w->end - at < sizeof part ? (size_t)(w->end - at) : sizeof part;
-    if (os_read_all(w->fd, part, size, at) == (ssize_t)size) {
-      (void)os_write_all(w->fd, part, size, at);
-    }
+    if (os_read_exactly(w->fd, part, size, at) == 0) (void)os_write_all(w->fd, part, size, at);
     at += size;
   }
 }

@@ -3,8 +3,8 @@
 ** stable storage.
 **
 ** Only whole transactions are appended, in the order of their numbers; whoever appends has the
-** writer's turn among all processes, and the lock of the commit queue. log_writer_sync may run while another thread appends; what it covers is
-** what was appended before it was called.
+** writer's turn among all processes, and the lock of the commit queue. log_writer_sync may run while
+** another thread appends; what it covers is what was appended before it was called.
 **
 ** Room ahead. Overwriting allocated space is cheaper to flush than growing the file, which also
 ** has to write the file's new size (62 against 77 us per flush on one machine, and more while others
@@ -85,8 +85,8 @@ void log_draft_clean(const char *path);
 /* Close and remove it. */
 void log_draft_drop(log_draft *draft);
 
-/* Store errno's meaning: KV_EFULL for no space, quota or file size limit, else KV_EIO, with "call of 'path' failed:
-** reason" as text. Returns the code. */
+/* Store errno's meaning: KV_EFULL for no space, quota or file size limit, KV_ENOMEM, else KV_EIO, with
+** "call of 'path' failed: reason" as text. Returns the code. */
 int log_error(kv_error *err, const char *call, const char *path);
 
 #endif

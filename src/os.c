@@ -178,6 +178,13 @@ ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset) {
   return (ssize_t)done;
 }
 
+int os_read_exactly(int fd, void *data, size_t size, uint64_t offset) {
+  ssize_t got = os_read_all(fd, data, size, offset);
+  if (got == (ssize_t)size) return 0;
+  if (got >= 0) errno = EIO;
+  return -1;
+}
+
 int os_sync_data(int fd) {
   int rc;
   do {

@@ -68,6 +68,9 @@ int os_write_all(int fd, const void *data, size_t size, uint64_t offset);
 ** less than size only at the end of the file; or -1 and errno. */
 ssize_t os_read_all(int fd, void *data, size_t size, uint64_t offset);
 
+/* The same where the file is known to have them: 0; or -1 and errno, EIO if it has become shorter. */
+int os_read_exactly(int fd, void *data, size_t size, uint64_t offset);
+
 /* fdatasync, fsync and ftruncate, going on after EINTR. 0, or -1 and errno. */
 int os_sync_data(int fd);
 int os_sync_file(int fd);

@@ -35,33 +35,26 @@ static int replay_error(replay *p, int code) {
   return code;
 }
 
-static bool is_all_zero(const char *data, size_t size) {
-  return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
-}
-
 /* --- what follows the last good transaction ----------------------------------------------------- */
 
-/* The bytes behind found->end up to the zeros at the end of the file. */
+/* The bytes behind found->end up to the zeros at the end of the file; if there are none, what is there
+** is room ahead, which who closes the log may be cutting off just now. */
 static int measure_tail(replay *p) {
   char *part = os.malloc(COPY_SIZE);
   if (part == NULL) return KV_ENOMEM;
   uint64_t end = p->found->size;
-  int rc = KV_OK;
-  while (end > p->found->end) {
-    size_t size = end - p->found->end < COPY_SIZE ? (size_t)(end - p->found->end) : COPY_SIZE;
-    if (os_read_all(p->reader.fd, part, size, end - size) != (ssize_t)size) {
-      rc = KV_EIO;
-      break;
-    }
-    if (!is_all_zero(part, size)) {
-      while (part[size - 1] == 0) size--, end--;
-      break;
-    }
+  ssize_t got = 0;
+  while (got == 0 && end > p->found->end) {
+    uint64_t left = end - p->found->end;
+    size_t size = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
     end -= size;
+    got = os_read_all(p->reader.fd, part, size, end);
+    while (got > 0 && part[got - 1] == '\0') got--;
   }
   os.free(part);
-  if (rc == KV_OK) p->found->torn_size = end - p->found->end;
-  return rc;
+  if (got < 0) return KV_EIO;
+  p->found->torn_size = end + (uint64_t)got - p->found->end;
+  return KV_OK;
 }
 
 typedef struct promise {
@@ -80,7 +73,6 @@ static bool look_for_promise(void *context, const log_transaction *t) {
 
 /* The transaction at found->end does not verify: a torn tail, or damage to what was promised? */
 static int judge_tail(replay *p) {
-  bool zeros = false;
   const recovery *found = p->found;
   if (found->header.base_seq > 0 && found->transactions == 0) {
     return kv_error_set(p->err, KV_EDAMAGED,
@@ -90,8 +82,8 @@ static int judge_tail(replay *p) {
                         "storage; nothing was changed; 'kvstore check' tells more",
                         p->path, found->end, found->lines + 1);
   }
-  int rc = log_reader_zeros(&p->reader, p->found->end, &zeros);
-  if (rc != KV_OK || zeros) return rc;
+  int rc = measure_tail(p);
+  if (rc != KV_OK || found->torn_size == 0) return rc;
   promise promised = {.damaged_seq = p->found->seq + 1};
   rc = log_reader_lookahead(&p->reader, p->found->end, look_for_promise, &promised);
   if (rc != KV_OK) return rc;
@@ -104,7 +96,7 @@ static int judge_tail(replay *p) {
                         p->path, promised.damaged_seq, p->found->end, p->found->lines + 1,
                         promised.later.seq, promised.later.offset);
   }
-  return measure_tail(p);
+  return KV_OK;
 }
 
 /* --- transactions ------------------------------------------------------------------------------- */
@@ -366,7 +358,7 @@ static int save_tail(int fd, const char *path, const recovery *found, char *name
   for (uint64_t done = 0; rc == KV_OK && done < found->torn_size;) {
     uint64_t left = found->torn_size - done;
     size_t size = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
-    if (os_read_all(fd, part, size, found->end + done) != (ssize_t)size) {
+    if (os_read_exactly(fd, part, size, found->end + done) != 0) {
       rc = log_error(err, "read", path);
     } else if (os_write_all(copy, part, size, done) != 0) {
       rc = log_error(err, "write", name);

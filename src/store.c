@@ -50,10 +50,14 @@ int store_check_fork(const store *s, kv_error *err) {
                       store_name(s));
 }
 
-/* Flush, and cut the room ahead off if nobody writes. */
+/* Flush, and cut the room ahead off if nobody writes. A log of the original program has neither, as long
+** as nobody has written to it: taking the turn would convert it. */
 static void settle(store *s) {
   static const char us;
-  if (commit_flush(&s->queue, NULL) != KV_OK) return;
+  pthread_mutex_lock(&s->follow.lock);
+  bool original = s->follow.at.original;
+  pthread_mutex_unlock(&s->follow.lock);
+  if (original || commit_flush(&s->queue, NULL) != KV_OK) return;
   if (store_turn_take(s, &us, 0, NULL) != KV_OK) return;
   commit_trim(&s->queue);
   store_turn_pass(s, &us);
@@ -113,14 +117,10 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
 /* Bring a new store to life. On failure it is as before. */
 static int open_store(store *s, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
-  int rc = commit_queue_init(&s->queue, &s->tree, &s->share);
-  if (rc != KV_OK) {
-    tree_destroy(&s->tree);
-    return kv_error_set(err, rc, "out of memory");
-  }
+  commit_queue_init(&s->queue, &s->tree, &s->share);
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
-  rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);

@@ -59,7 +59,7 @@ static int read_on(store *s, uint64_t size, uint64_t last_seq, kv_error *err) {
 /* --- another file ---------------------------------------------------------------------------------- */
 
 static void use_file(store *s, int fd, uint64_t generation, const recovery *at) {
-  if (s->follow.fd >= 0) os.close(s->follow.fd);
+  os.close(s->follow.fd);
   s->follow.fd = fd;
   s->follow.generation = generation;
   s->follow.at = *at;
@@ -97,15 +97,23 @@ static int read_anew(store *s, int fd, uint64_t last_seq, recovery *place, kv_er
   return rc;
 }
 
+/* Go over to a file, open as fd, by reading it from its beginning. */
+static int change_anew(store *s, int fd, uint64_t generation, kv_error *err) {
+  recovery place;
+  int rc = read_anew(s, fd, UINT64_MAX, &place, err);
+  if (rc == KV_OK) {
+    use_file(s, fd, generation, &place);
+  } else {
+    os.close(fd);
+  }
+  return rc;
+}
+
 /* Go over to the file that has the log's name now; *moved is false if it is not the one that the
 ** page speaks of, because it is being replaced. */
 static int change_file(store *s, const share_file *file, bool *moved, kv_error *err) {
-  *moved = file->id[0] == '\0';
-  if (*moved) { /* an original log, which nobody has converted yet */
-    s->follow.generation = file->generation;
-    return KV_OK;
-  }
-  if (s->follow.at.seq < file->snapshot_seq) {
+  *moved = file->id[0] == '\0'; /* a log of the original program, which has made it longer */
+  if (!*moved && s->follow.at.seq < file->snapshot_seq) {
     int rc = read_on(s, UINT64_MAX, UINT64_MAX, err);
     if (rc != KV_OK) return rc;
   }
@@ -113,6 +121,7 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
+  if (*moved) return change_anew(s, fd, file->generation, err);
   recovery place;
   int rc = recover_header(fd, s->path, &place, err);
   bool same = rc == KV_OK && strcmp(place.header.id, file->id) == 0;
@@ -254,19 +263,15 @@ static int follow_alone(store *s, kv_error *err) {
   if (rc != KV_OK) return rc;
   /* By the file that is open; what was seen long ago may have had the number that is this one's now. */
   bool same_file = facts.st_dev == ours.st_dev && facts.st_ino == ours.st_ino;
-  if (same_file && looks_same(&facts, &s->follow.seen) && is_settled(&facts)) return KV_OK;
-  if (same_file) {
+  bool original = s->follow.at.original; /* which has no room ahead, and is read as a whole */
+  bool settled = original || is_settled(&facts);
+  if (same_file && settled && looks_same(&facts, &s->follow.seen)) return KV_OK;
+  if (same_file && !original) {
     rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
   } else {
     int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0) return KV_OK; /* it was there a moment ago */
-    recovery place;
-    rc = read_anew(s, fd, UINT64_MAX, &place, err);
-    if (rc == KV_OK) {
-      use_file(s, fd, 0, &place);
-    } else {
-      os.close(fd);
-    }
+    rc = change_anew(s, fd, 0, err);
   }
   if (rc == KV_OK) s->follow.seen = facts;
   return rc;

@@ -26,7 +26,7 @@ static int open_error(const store *s, int reason, kv_error *err) {
 
 /* There is no such file: will it be possible to create it? */
 static int check_creatable(const store *s, kv_error *err) {
-  if (s->readonly) return open_error(s, ENOENT, err);
+  assert(!s->readonly);
   char *folder = os_folder_of(s->path);
   if (folder == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", s->path);
   int rc =

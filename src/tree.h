@@ -65,7 +65,8 @@ typedef struct tree_garbage {
   uint64_t since; /* not 0: ref is the top of a dropped edit, all of it younger than this goes */
 } tree_garbage;
 
-/* Stamps in use, ascending. With more than fit, every stamp from the first on counts as one. */
+/* Stamps in use, ascending. With more than fit, every stamp behind the last of them counts as one: so
+** a long reader's stamp, which is among the least, does not hold what came and went after it. */
 #define TREE_STAMPS_MAX 256u
 typedef struct tree_stamps {
   uint64_t stamps[TREE_STAMPS_MAX];
@@ -81,8 +82,9 @@ typedef struct tree {
   tree_version *spare;               /* the next version to seal, and others not in use */
   tree_garbage *garbage;             /* ordered by gone */
   size_t garbage_size, garbage_room;
-  size_t garbage_held; /* the first so many were held by `held` */
-  tree_stamps held;    /* what was in use when the last edit began */
+  size_t garbage_held;    /* the first so many were held by `held` */
+  uint64_t reclaimed_seq; /* published when garbage was last looked through */
+  tree_stamps held;       /* what was in use when the last edit began */
   struct {
     bool open;
     tree_ref top;

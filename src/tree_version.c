@@ -26,8 +26,8 @@
 
 #define READERS_PER_BLOCK 64u
 #define STAMP_NONE UINT64_MAX
-#define UNPUBLISHED_FEW 16u   /* versions: looking at so many costs little */
-#define RECLAIM_MIN_MAX 1024u /* entries of garbage that are looked through at the latest */
+#define PREFETCH_AHEAD 8u   /* entries of garbage: freed ones are touched again after long */
+#define UNPUBLISHED_FEW 16u /* versions: looking at so many costs little */
 
 #define SLOT_FREE 0u
 #define SLOT_IDLE 2u /* taken, announces nothing */
@@ -126,7 +126,7 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
   size_t i = set->size;
   while (i > 0 && set->stamps[i - 1] > stamp) i--;
   if (i > 0 && set->stamps[i - 1] == stamp) return;
-  if (set->size == TREE_STAMPS_MAX) { /* then the least of them stand for all */
+  if (set->size == TREE_STAMPS_MAX) { /* then the greatest go */
     set->overflow = true;
     if (i == set->size) return;
     set->size--;
@@ -138,7 +138,6 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
 
 /* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
 static uint64_t set_next(const tree_stamps *set, uint64_t from) {
-  if (set->overflow) return from < set->stamps[0] ? set->stamps[0] : from;
   size_t low = 0, high = set->size;
   while (low < high) {
     size_t middle = (low + high) / 2;
@@ -148,19 +147,19 @@ static uint64_t set_next(const tree_stamps *set, uint64_t from) {
       high = middle;
     }
   }
-  return low < set->size ? set->stamps[low] : STAMP_NONE;
+  if (low < set->size) return set->stamps[low];
+  return set->overflow ? from : STAMP_NONE;
 }
 
 /* The least stamp that `before` has and `now` has no more, STAMP_NONE if there is none. */
 static uint64_t set_least_lost(const tree_stamps *before, const tree_stamps *now) {
-  if (before->overflow) {
-    uint64_t least = before->stamps[0];
-    return now->overflow && now->stamps[0] <= least ? STAMP_NONE : least;
-  }
   for (size_t i = 0; i < before->size; i++) {
     if (set_next(now, before->stamps[i]) != before->stamps[i]) return before->stamps[i];
   }
-  return STAMP_NONE;
+  if (!before->overflow) return STAMP_NONE;
+  uint64_t next = before->stamps[before->size - 1] + 1;
+  bool has_all = now->overflow && now->stamps[now->size - 1] < next;
+  return has_all ? STAMP_NONE : next;
 }
 
 static uint64_t slot_stamp(uintptr_t slot) {
@@ -191,6 +190,10 @@ static uint64_t garbage_birth(const tree_garbage *entry) {
   return ref_stamp(entry->ref);
 }
 
+static void prefetch_garbage(const tree_garbage *entry) {
+  __builtin_prefetch((const void *)(entry->ref & ~(tree_ref)3), 1);
+}
+
 /* The first garbage entry that is gone later than a stamp. */
 static size_t garbage_after(const tree *t, uint64_t stamp) {
   size_t low = 0, high = t->garbage_size;
@@ -210,11 +213,13 @@ static size_t garbage_after(const tree *t, uint64_t stamp) {
 ** garbage is not looked at again and again while others come and go. */
 static void reclaim(tree *t) {
   tree_stamps set;
+  t->reclaimed_seq = atomic_load(&t->published)->seq;
   stamps_in_use(t, &set);
   size_t kept = garbage_after(t, set_least_lost(&t->held, &set));
   if (kept > t->garbage_held) kept = t->garbage_held;
   for (size_t i = kept; i < t->garbage_size; i++) {
     tree_garbage *entry = &t->garbage[i];
+    if (i + PREFETCH_AHEAD < t->garbage_size) prefetch_garbage(entry + PREFETCH_AHEAD);
     if (set_next(&set, garbage_birth(entry)) < entry->gone) {
       t->garbage[kept++] = *entry;
     } else {
@@ -376,13 +381,13 @@ uint64_t tree_pin_lag(tree *t) {
 
 /* --- edits ------------------------------------------------------------------------------------ */
 
-/* Looking at the stamps in use takes as long as there are versions not yet published, which under
-** commits that do not wait may be hundreds. Then it waits for garbage enough to be worth it. */
+/* Under commits that do not wait hundreds of versions may be unpublished, and looking at the stamps
+** in use takes as long as there are many. What has gone since is held by one of them, so that it is
+** not worth it before they are published. */
 static bool is_worth_reclaiming(const tree *t) {
   const tree_version *published = atomic_load(&t->published);
   if (t->head->seq - published->seq < UNPUBLISHED_FEW) return true;
-  size_t half = t->garbage_held / 2;
-  return t->garbage_size - t->garbage_held >= (half < RECLAIM_MIN_MAX ? half : RECLAIM_MIN_MAX);
+  return published->seq != t->reclaimed_seq;
 }
 
 int tree_edit_begin(tree *t) {

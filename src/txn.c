@@ -57,9 +57,7 @@ static int begin_with_turn(txn *x, kv_error *err) {
 int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
   assert(x->state == TXN_IDLE && x->records.size == 0 && x->savepoint_count == 0);
   store *s = x->store;
-  if (s->readonly) {
-    return kv_error_set(err, KV_EREADONLY, "'%s' is open read-only", store_name(s));
-  }
+  assert(!s->readonly);
   int rc = x->has_turn ? KV_OK : store_turn_take(s, x, busy_timeout_ms, err);
   if (rc != KV_OK) return rc;
   x->has_turn = true;

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs the unit programs and the test/*.test files, as many at a time as there are processors, and
-# prints a line for each in a stable order, everything a failing one printed, and as the very last
-# line `N passed, N failed`. `make test` builds first and calls this.
+# Runs the unit programs, the fuzz targets and the test/*.test files, as many at a time as there are
+# processors, and prints a line for each in a stable order, everything a failing one printed, and as
+# the very last line `N passed, N failed`. `make test` builds first and calls this.
 #
 #   test/run.sh                    all of them
 #   test/run.sh smoke 'test_*'     those whose names match
@@ -74,8 +74,8 @@ show() {
 }
 
 files=()
-for file in "$BUILD"/test/unit/test_* test/*.test; do
-  [[ -f $file && $file != *.[od] ]] || continue
+for file in "$BUILD"/test/unit/test_* "$BUILD"/test/fuzz/fuzz_* test/*.test; do
+  [[ -f $file && ($file == *.test || ${file##*/} != *.*) ]] || continue
   name=${file##*/}
   for pattern in "${@:-*}"; do
     # shellcheck disable=SC2053 # the pattern is one

@@ -39,7 +39,7 @@ const command *command_find(const char *name, size_t size) {
   if (buckets[hash_name("get", 3) % BUCKETS] == NULL) fill_buckets();
   const command *found;
   for (uint32_t i = hash_name(lower, size); (found = buckets[i % BUCKETS]) != NULL; i++) {
-    if (strncmp(found->name, lower, size) == 0 && found->name[size] == '\0') return found;
+    if (strlen(found->name) == size && memcmp(found->name, lower, size) == 0) return found;
   }
   return NULL;
 }

@@ -122,6 +122,7 @@ static void finish_batch(conn *c) {
   server *s = c->server;
   size_t end = c->out.size;
   if (c->hold_count == 0 && c->depends_seq <= s->published) {
+    if (end > c->ready) s->has_served = true;
     c->ready = end;
   } else if (end > (c->hold_count > 0 ? c->holds[c->hold_count - 1].end : c->ready)) {
     conn_hold hold = {.end = end, .seq = c->depends_seq};

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <time.h>
 
+#define QUICK_NS 300000u /* flushes that take less are done by the loop */
+
 static uint64_t now_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -32,6 +34,18 @@ static void wait_for_group(flusher *f) {
   pthread_cond_timedwait(&f->asked, &f->lock, &until);
 }
 
+/* With the lock: a flush through seq is over. */
+static void note_flush(flusher *f, uint64_t seq, uint64_t began_ns, int rc, const kv_error *err) {
+  if (rc != KV_OK) {
+    f->failure = *err;
+    f->failure.code = rc;
+    return;
+  }
+  f->last_group = seq - f->flushed_seq;
+  f->flushed_seq = seq;
+  f->took_ns = (3 * f->took_ns + (now_ns() - began_ns)) / 4;
+}
+
 static void *flusher_main(void *context) {
   flusher *f = context;
   pthread_mutex_lock(&f->lock);
@@ -47,17 +61,9 @@ static void *flusher_main(void *context) {
       kv_error err = {.code = KV_OK};
       uint64_t began_ns = now_ns();
       int rc = kv_flush(f->db, &err);
-      uint64_t took_ns = now_ns() - began_ns;
       pthread_mutex_lock(&f->lock);
       f->is_flushing = false;
-      if (rc != KV_OK) {
-        f->failure = err;
-        f->failure.code = rc;
-      } else {
-        f->last_group = seq - f->flushed_seq;
-        f->flushed_seq = seq;
-        f->took_ns = (3 * f->took_ns + took_ns) / 4;
-      }
+      note_flush(f, seq, began_ns, rc, &err);
       f->wake(f->context);
     }
   }
@@ -102,6 +108,25 @@ bool flusher_ask(flusher *f, uint64_t seq) {
   }
   pthread_mutex_unlock(&f->lock);
   return is_heard;
+}
+
+bool flusher_is_quick(flusher *f) {
+  pthread_mutex_lock(&f->lock);
+  bool is_quick = f->group_size == 1 && f->took_ns < QUICK_NS && f->wanted_seq <= f->flushed_seq;
+  pthread_mutex_unlock(&f->lock);
+  return is_quick;
+}
+
+bool flusher_flush(flusher *f, kv *db, uint64_t seq) {
+  kv_error err = {.code = KV_OK};
+  uint64_t began_ns = now_ns();
+  int rc = kv_flush_unless_busy(db, &err);
+  if (rc == KV_EBUSY) return false;
+  pthread_mutex_lock(&f->lock);
+  f->wanted_seq = seq;
+  note_flush(f, seq, began_ns, rc, &err);
+  pthread_mutex_unlock(&f->lock);
+  return true;
 }
 
 int flusher_failure(flusher *f, kv_error *err) {

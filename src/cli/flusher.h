@@ -8,6 +8,10 @@
 ** in which it learns of the flush before, when what has come in that round is in the group too: groups
 ** of 50 clients are twice as large as if the thread went on by itself.
 **
+** Where flushes are quick, and nobody else is served, it is not worth a thread: handing over and being
+** woken takes as long as the flush, and on two cores takes it from the clients. Then the loop flushes
+** itself (flusher_flush), all that came in its round in one.
+**
 ** Even so clients that wait for their replies fall into two halves, of which one waits for a flush while
 ** the other's requests come in, and each flush carries half of them. So the thread waits for those that
 ** the last flush has just answered, but no longer than half of what a flush takes: where flushes are
@@ -16,9 +20,9 @@
 ** With a group_size above 1 the thread waits until so many transactions are there, or until the
 ** first of them has waited for group_timeout.
 **
-** A flush that fails ends the thread: nothing handed over since is acknowledged any more.
+** A flush that fails is the last one: nothing handed over since is acknowledged any more.
 **
-** Threads: flusher_ask and flusher_failure by the loop's; one thread of its own.
+** Threads: all functions are for the loop's; one thread of its own.
 */
 #ifndef FLUSHER_H
 #define FLUSHER_H
@@ -38,7 +42,7 @@ typedef struct flusher {
   bool running, stop, is_flushing;
   uint64_t wanted_seq, flushed_seq;
   uint64_t last_group;  /* transactions that the last flush covered */
-  uint64_t took_ns;     /* by a flush, of late */
+  uint64_t took_ns;     /* by a flush, of late, whoever did it */
   uint64_t expected;    /* transactions that the next one is worth waiting for */
   uint64_t told_ns;     /* the deadline that the thread knows of */
   uint64_t deadline_ns; /* by then wanted_seq is flushed, whatever the group's size */
@@ -51,6 +55,13 @@ int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(
 
 /* Transactions through seq wait to be flushed. False: a flush is running, ask again when it is done. */
 bool flusher_ask(flusher *f, uint64_t seq);
+
+/* Whether a flush is expected to take so little that the loop can do it, and none is asked for. */
+bool flusher_is_quick(flusher *f);
+
+/* By the loop's thread, through its own handle: flush what was handed over through seq. False: somebody
+** else is flushing, and the thread has to be asked. */
+bool flusher_flush(flusher *f, kv *db, uint64_t seq);
 
 /* KV_OK, or why nothing can be flushed any more. */
 int flusher_failure(flusher *f, kv_error *err);

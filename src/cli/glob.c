@@ -8,9 +8,10 @@ static bool class_has(const char *pattern, size_t size, size_t *at, unsigned cha
   bool negated = i < size && pattern[i] == '^', found = false;
   if (negated) i++;
   while (i < size && pattern[i] != ']') {
-    if (pattern[i] == '\\' && i + 1 < size) i++;
+    bool escaped = pattern[i] == '\\' && i + 1 < size; /* and so no beginning of a range */
+    if (escaped) i++;
     unsigned char low = (unsigned char)pattern[i], high = low;
-    if (i + 2 < size && pattern[i + 1] == '-') {
+    if (!escaped && i + 2 < size && pattern[i + 1] == '-') {
       high = (unsigned char)pattern[i + 2];
       i += 2;
     }

@@ -30,12 +30,36 @@ static const resp_limits STRANGER_LIMITS = {.inline_max = (size_t)16 << 10,
 
 /* --- rounds of the loop ------------------------------------------------------------------------ */
 
-/* Tell the flush thread how far the log has come, if somebody has to wait for it. */
-static void ask_for_flush(server *s) {
-  if (s->handed <= s->asked || s->handed <= s->published || s->is_failed) return;
+/* Whether somebody has to wait for a flush that the flush thread was not asked for yet. */
+static bool wants_flush(server *s) {
+  if (s->handed <= s->asked || s->handed <= s->published || s->is_failed) return false;
   s->published = kv_published_seq(s->db);
-  if (s->handed <= s->published || s->flush_db == NULL) return;
-  if (flusher_ask(&s->flusher, s->handed)) s->asked = s->handed;
+  return s->handed > s->published && s->flush_db != NULL;
+}
+
+/* Tell the flush thread how far the log has come. */
+static void ask_for_flush(server *s) {
+  if (!wants_flush(s) || !flusher_ask(&s->flusher, s->handed)) return;
+  s->asked = s->handed;
+  s->has_served = false;
+}
+
+/* Whether the loop should flush itself: that is quick, and holds up only who waits for it anyway. */
+static bool should_flush_here(server *s) {
+  return !s->has_served && wants_flush(s) && flusher_is_quick(&s->flusher);
+}
+
+static void note_failure(server *s) {
+  kv_error why;
+  if (s->is_failed || flusher_failure(&s->flusher, &why) == KV_OK) return;
+  s->is_failed = true;
+  logger_error("%s", why.text);
+}
+
+static void flush_here(server *s) {
+  if (!wants_flush(s) || !flusher_flush(&s->flusher, s->db, s->handed)) return;
+  s->asked = s->handed;
+  note_failure(s);
 }
 
 static void release_replies(server *s) {
@@ -60,15 +84,27 @@ static void on_retry(uv_timer_t *timer) {
   }
 }
 
-/* Executing what had waited may hand over more, so the flush thread is asked behind each step. */
+/* Send what may be sent. Executing what had waited for that may hand over more. The turn was kept for
+** all the writes of the round, which are written together so. */
+static void answer(server *s) {
+  release_replies(s);
+  while (s->lists[LIST_TOUCHED].first != NULL) conn_send(s->lists[LIST_TOUCHED].first);
+  kv_pass_turn(s->db);
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
   server *s = prepare->data;
+  bool is_here = should_flush_here(s);
+  if (!is_here) ask_for_flush(s);
+  answer(s);
+  if (is_here) {
+    flush_here(s);
+    answer(s);
+  }
   ask_for_flush(s);
-  release_replies(s);
-  ask_for_flush(s);
-  while (s->lists[LIST_TOUCHED].first != NULL) conn_send(s->lists[LIST_TOUCHED].first);
-  kv_pass_turn(s->db); /* kept for all the writes of the round, which are written together so */
-  ask_for_flush(s);
+  kv_cursor_let_go(s->seen);
+  kv_cursor_let_go(s->newest);
+  s->is_seen_fresh = s->is_newest_fresh = false;
   if (s->lists[LIST_BLOCKED].first != NULL && !uv_is_active((uv_handle_t *)&s->retry)) {
     uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
   }
@@ -85,11 +121,7 @@ static void wake_loop(void *context) {
 }
 
 static void on_flushed(uv_async_t *async) {
-  server *s = async->data;
-  kv_error why;
-  if (s->is_failed || flusher_failure(&s->flusher, &why) == KV_OK) return;
-  s->is_failed = true;
-  logger_error("%s", why.text);
+  note_failure(async->data);
 }
 
 static void on_cron(uv_timer_t *timer) {

@@ -1,15 +1,11 @@
 /*
-** fuzz_resp.c - libFuzzer's entry to the parser of requests.
-**
-**     clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_resp.c src/cli/resp.c
+** fuzz_resp.c - the parser of requests.
 **
 ** The first byte says how the others are cut into pieces. A pipeline of requests is parsed at once and
 ** in pieces, the buffer being moved in between; the requests found have to be the same.
 */
 #include "cli/resp.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz_help.h"
 
 static const resp_limits LIMITS = {
     .inline_max = 256, .args_max = 64, .bulk_max = 512, .request_max = 2048};
@@ -23,7 +19,7 @@ typedef struct found {
 
 static void add_request(found *f, const resp_parser *p, const char *data) {
   for (size_t i = 0; i < p->count; i++) {
-    if (p->spans[i].offset + p->spans[i].size > p->at) abort();
+    FUZZ_CHECK(p->spans[i].offset + p->spans[i].size <= p->at, "argument %zu is outside", i);
     f->sum = f->sum * 31 + p->spans[i].size + 1;
     for (size_t j = 0; j < p->spans[i].size; j++) {
       f->sum = f->sum * 31 + (unsigned char)data[p->spans[i].offset + j];
@@ -42,9 +38,7 @@ static found parse(const uint8_t *bytes, size_t size, size_t piece) {
   do {
     given = size - given < piece ? size : given + piece;
     size_t part = given - start;
-    char *moved = malloc(part > 0 ? part : 1);
-    if (moved == NULL) abort();
-    memcpy(moved, bytes + start, part);
+    char *moved = fuzz_copy(bytes + start, part);
     free(buffer);
     buffer = moved;
     size_t at = 0;
@@ -65,7 +59,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 2) return 0;
   size_t piece = data[0] + 1u;
   found whole = parse(data + 1, size - 1, size - 1), parts = parse(data + 1, size - 1, piece);
-  if (whole.requests != parts.requests || whole.sum != parts.sum || whole.at != parts.at) abort();
-  if ((whole.rc == RESP_BAD) != (parts.rc == RESP_BAD)) abort();
+  FUZZ_CHECK(whole.requests == parts.requests && whole.sum == parts.sum && whole.at == parts.at,
+             "%zu requests in %zu bytes, but %zu in %zu when they come by %zu", whole.requests,
+             whole.at, parts.requests, parts.at, piece);
+  FUZZ_CHECK((whole.rc == RESP_BAD) == (parts.rc == RESP_BAD), "%d, by %zu %d", whole.rc, piece,
+             parts.rc);
   return 0;
 }

@@ -315,7 +315,7 @@ static int disk_sync(int fd) {
   if (file > 0 && !fails) usleep(30);
   pthread_mutex_lock(&lock);
   if (fails && file > 0) {
-    put_into_limbo(file - 1, covers);
+    put_into_limbo(file - 1, disk->count); /* what came meanwhile can be in the same pages */
   } else if (!fails && (file > 0 || file == FOLDER)) {
     event *e = push(file > 0 ? EVENT_SYNC : EVENT_SYNC_FOLDER);
     e->file = file - 1;

@@ -19,6 +19,7 @@ static kv_error help_err; /* of the last call below that failed */
   do {                                                                                             \
     if ((call) != KV_OK) {                                                                         \
       printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, help_err.text);                         \
+      fflush(stdout);                                                                              \
       abort();                                                                                     \
     }                                                                                              \
   } while (0)

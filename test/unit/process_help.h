@@ -110,6 +110,18 @@ static inline void write_file(const char *path, const char *bytes, size_t size) 
   if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) abort();
 }
 
+/* Wait until something is written, and told. */
+static inline void await_in_file(const char *path, const char *text) {
+  for (bool written = false; !written; usleep(1000)) {
+    size_t size;
+    char *bytes = bytes_of(path, &size);
+    bytes[size] = '\0';
+    written = strstr(bytes, text) != NULL;
+    free(bytes);
+  }
+  usleep(20000);
+}
+
 /* How many files there are beside the log that have its name at their beginning; they are told. */
 static inline int left_over(const char *path) {
   DIR *folder = opendir(".");

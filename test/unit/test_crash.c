@@ -226,6 +226,29 @@ static void play_failed_flush(const scene *s) {
   MUST(kv_close(db, &help_err));
 }
 
+/* The same, with commits that come while the flush is on its way: when it fails what they have written
+** is clean too. */
+static void play_failed_flush_under_load(const scene *s) {
+  kv *db = open_live(s);
+  other = open_live(s);
+  other_lag = lag_of(s->synchronous, s->group_size);
+  commit_more(db, s, 3);
+  other_made = 0;
+  other_most = 2;
+  crash_disk_fail_sync(1, false, EIO);
+  crash_disk_watch("log", false, other_commits);
+  CHECK_INT(kv_flush(db, &help_err), KV_EIO);
+  crash_disk_watch(NULL, false, NULL);
+  CHECK_INT(other_made, 1);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("live/log");
+  CHECK_INT(help_number(db, "seq"), 4);
+  crash_disk_promise(4);
+  commit_many(db, 5, 8, 0);
+  MUST(kv_close(db, &help_err));
+}
+
 static void play_failed_open(const scene *s) {
   kv *db = open_live(s);
   commit_more(db, s, 6);
@@ -505,6 +528,10 @@ static scene scenes[] = {
      .group_size = 1},
     {.name = "failed flush", .play = play_failed_flush, .synchronous = KV_SYNC_FULL},
     {.name = "failed flush", .play = play_failed_flush, .synchronous = KV_SYNC_NORMAL},
+    {.name = "failed flush under load",
+     .play = play_failed_flush_under_load,
+     .synchronous = KV_SYNC_OFF,
+     .group_size = 1},
     {.name = "failed opening",
      .play = play_failed_open,
      .synchronous = KV_SYNC_OFF,

@@ -21,6 +21,7 @@ static void test_glob(void) {
   CHECK(match("h[^e]llo", "hallo") && !match("h[^e]llo", "hello"));
   CHECK(match("h[a-c]llo", "hbllo") && !match("h[a-c]llo", "hdllo") && match("h[c-a]llo", "hbllo"));
   CHECK(match("[\\]]", "]") && match("[a", "a") && !match("[", "a") && !match("[", "["));
+  CHECK(match("[\\a-c]", "a") && match("[\\a-c]", "-") && !match("[\\a-c]", "b"));
   CHECK(match("a\\*b", "a*b") && !match("a\\*b", "axb") && match("a\\", "a\\"));
   CHECK(match("a*b*c*d", "a-b-b-c-c-d") && !match("a*b*c*d", "a-c-b-d"));
   CHECK_INT(glob_literal_size("test/*", 6), 5);

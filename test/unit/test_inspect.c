@@ -7,9 +7,11 @@
 ** Every image is made from one log whose transactions are known. What inspection has to say of it is
 ** worked out by searching the image for their bytes: no checksum is summed up here.
 */
+#include "crc32c.h"
 #include "inspect.h"
 #include "kv_help.h"
 #include "log_format.h"
+#include "log_salvage.h"
 #include "os.h"
 #include "short_memory.h"
 #include "unit.h"
@@ -473,27 +475,136 @@ static ssize_t bad_pread(int fd, void *data, size_t size, off_t offset) {
   return pread(fd, data, size, offset);
 }
 
+static int bad_fstat(int fd, struct stat *out) {
+  if (refuse()) {
+    errno = EIO;
+    return -1;
+  }
+  return fstat(fd, out);
+}
+
 /* Every call that can fail does: the error comes out, nothing leaks, and the rows before it were
 ** right. */
-static void every_call_fails(int code) {
+static void every_call_fails_on(const char *data, size_t size, const spans *want, int code) {
+  put_file(data, size);
+  for (long n = 0;; n++) {
+    calls_left = n;
+    told t = inspect_file(want);
+    calls_left = -1;
+    CHECK_INT(blocks, 0);
+    CHECK_INT(opened, 0);
+    if (t.rc == KV_OK) {
+      CHECK(n > 1 && t.covered == size);
+      break;
+    }
+    bool says = code == KV_ENOMEM ? strstr(help_err.text, "out of memory") != NULL
+                                  : strstr(help_err.text, "of 'log' failed: Input/output") != NULL;
+    if (!CHECK(t.rc == code && help_err.code == code && says)) {
+      printf("  it says: %s\n", help_err.text);
+    }
+  }
+}
+
+/* More than is read at a time: transactions, damage, one that is torn, and room. */
+static buf make_large(void) {
+  buf b = {0};
+  char *data = malloc(1500000);
+  if (data == NULL) abort();
+  memset(data, 'x', 1500000);
+  write_header(&b, 0);
+  for (uint64_t seq = 1; seq <= 6; seq++) {
+    size_t start = b.size;
+    write_value(&b, "k", KV_TEXT, data, seq % 2 ? 10 : 1500000);
+    write_commit(&b, start, seq, seq > 5 ? 4 : seq - 1);
+    if (seq == 2 || seq == 5) b.data[start + 7] = 'y';
+  }
+  if (buf_reserve(&b, 3000000) != KV_OK) abort();
+  memset(b.data + b.size, 0, 3000000);
+  b.size += 3000000;
+  free(data);
+  return b;
+}
+
+static void every_call_fails(const buf *large, int code) {
   spans want;
   memcpy(scratch, whole.data, whole.size);
   scratch[transactions[2].offset + 8] ^= 1;
   scratch[transactions[7].offset + 8] ^= 1;
   work_out(scratch, whole.size, &want);
-  put_file(scratch, whole.size);
-  for (long n = 0;; n++) {
-    calls_left = n;
-    told t = inspect_file(&want);
-    calls_left = -1;
-    CHECK_INT(blocks, 0);
-    CHECK_INT(opened, 0);
-    if (t.rc == KV_OK) {
-      CHECK(n > 1 && t.covered == whole.size);
-      break;
-    }
-    CHECK(t.rc == code && help_err.code == code);
+  every_call_fails_on(scratch, whole.size, &want, code);
+  scratch[10] ^= 1; /* the header, in its id: that is found out */
+  every_call_fails_on(scratch, whole.size, NULL, code);
+  every_call_fails_on(large->data, large->size, NULL, code);
+  large->data[10] ^= 1;
+  every_call_fails_on(large->data, large->size, NULL, code);
+  large->data[10] ^= 1;
+}
+
+/* What others write comes into an inspection, or it is said why not. */
+static void refreshing(void) {
+  inspection *i = NULL;
+  bool shorter;
+  put_file(whole.data, whole.size);
+  MUST(inspect_open(FILE_NAME, &i, &help_err));
+  calls_left = 0;
+  CHECK_INT(inspect_refresh(i, &shorter, &help_err), KV_EIO);
+  calls_left = -1;
+  MUST(inspect_refresh(i, &shorter, &help_err));
+  CHECK(!shorter);
+  inspect_close(i);
+}
+
+/* --- an id that is not known -------------------------------------------------------------------------- */
+
+/* The one with `id` if it is not NULL, each of the others under an id of its own. */
+static void add_strange(buf *b, int count, const char *id, uint64_t *seq) {
+  for (int i = 0; i < count; i++) {
+    char own[LOG_ID_SIZE + 1];
+    size_t start = b->size;
+    (void)snprintf(own, sizeof own, "%016x", 0x1000 + (int)*seq);
+    write_value(b, "k", KV_INTEGER, NULL, (size_t)*seq);
+    if (log_format_commit(b, start, id != NULL ? id : own, *seq, *seq - 1) != KV_OK) abort();
+    ++*seq;
   }
+}
+
+static bool salvages(const buf *b, char id[LOG_ID_SIZE + 1]) {
+  bool found = false;
+  put_file(b->data, b->size);
+  (void)strcpy(id, "ffffffffffffffff");
+  CHECK_INT(log_salvage_id(file, id, &found), KV_OK);
+  return found;
+}
+
+/* The transactions at the beginning decide, and only those: where they do not agree there is no id. */
+static void salvaging(void) {
+  buf b = {0};
+  char id[LOG_ID_SIZE + 1];
+  uint64_t seq = 1;
+  add_strange(&b, 20, NULL, &seq);
+  CHECK(!salvages(&b, id));
+  CHECK_STR(id, "ffffffffffffffff");
+  add_strange(&b, 2, ID, &seq);
+  CHECK(salvages(&b, id));
+  CHECK_INT(crc32c(0, id, LOG_ID_SIZE), crc32c(0, ID, LOG_ID_SIZE));
+  b.size = 0;
+  add_strange(&b, 70, NULL, &seq); /* more than are compared */
+  add_strange(&b, 2, ID, &seq);
+  CHECK(!salvages(&b, id));
+  b.size = 0;
+  write_commit(&b, 0, 1, 0); /* of nothing, on the first line: no lines start behind another */
+  add_strange(&b, 2, ID, &seq);
+  CHECK(salvages(&b, id));
+  b.size = 0;
+  if (buf_reserve(&b, LOG_SALVAGE_SIZE_MAX) != KV_OK) abort();
+  memset(b.data, 'x', LOG_SALVAGE_SIZE_MAX);
+  b.data[0] = '\n';
+  b.size = LOG_SALVAGE_SIZE_MAX - 100;
+  b.data[b.size - 1] = '\n';
+  add_strange(&b, 2, ID, &seq); /* the second goes beyond what is looked at */
+  add_strange(&b, 4, ID, &seq);
+  CHECK(!salvages(&b, id));
+  buf_free(&b);
 }
 
 static uint64_t bytes_read;
@@ -545,21 +656,26 @@ int main(void) {
   for (int i = 0; i < 5000; i++) random_damage(&state);
   lines_that_no_writer_makes();
   long_lines();
+  salvaging();
   os.pread = counted_pread;
   many_places();
   os.pread = pread;
+  buf large = make_large();
   os.open = counted_open;
   os.close = counted_close;
   os.malloc = short_malloc;
   os.realloc = short_realloc;
   os.free = counted_free;
-  every_call_fails(KV_ENOMEM);
+  every_call_fails(&large, KV_ENOMEM);
   os.malloc = malloc;
   os.realloc = realloc;
   os.free = free;
   os.pread = bad_pread;
-  every_call_fails(KV_EIO);
+  os.fstat = bad_fstat;
+  every_call_fails(&large, KV_EIO);
+  refreshing();
   printf("%lu images\n", images);
   buf_free(&whole);
+  buf_free(&large);
   return unit_done();
 }

@@ -166,6 +166,8 @@ static void test_savepoints(const char *path) {
   MUST(kv_savepoint(db, 3, &help_err));
   MUST(help_put(db, "c", "3"));
   MUST(kv_savepoint(db, 3, &help_err)); /* is there: stays */
+  kv_rollback_to(db, 4);                /* is not there, and nothing comes after it */
+  CHECK_STR(help_all(db), "b=2 c=3");
   kv_rollback_to(db, 3);
   CHECK_STR(help_all(db), "b=2");
   MUST(help_put(db, "d", "4"));
@@ -298,6 +300,8 @@ static void test_kept_turn(void) {
   CHECK_STR(help_get(db, "a"), "#5");
   MUST(commit_number(other, "a", 6));
   begin_change(db);
+  kv_pass_turn(db); /* not what an open transaction needs */
+  CHECK_INT(kv_begin(other, 10, &help_err), KV_EBUSY);
   MUST(kv_commit(db, KV_UNDOABLE | KV_KEEP_TURN, &help_err));
   MUST(kv_close(db, &help_err)); /* passes it on */
   MUST(commit_number(other, "a", 7));
@@ -311,6 +315,18 @@ static void *take_a_while(void *context) {
 }
 
 /* Undo waits for the turn as long as it takes. */
+/* Whoever waits for less than it takes to become impatient gives up in time all the same. */
+static void test_short_timeout(void) {
+  kv *db = help_open_full("short"), *other = help_open_full("short");
+  MUST(kv_begin(db, 0, &help_err));
+  for (unsigned ms = 0; ms < 4; ms++) CHECK_INT(kv_begin(other, ms, &help_err), KV_EBUSY);
+  kv_rollback(db);
+  MUST(kv_begin(other, 1, &help_err));
+  kv_rollback(other);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
 static void test_undo_waits(void) {
   kv *db = help_open_full("waits"), *other = help_open_full("waits");
   pthread_t thread;
@@ -628,6 +644,52 @@ static void be_child(kv *open, kv *idle, kv *undoable, kv_cursor *c) {
   CHECK_INT(kv_close(undoable, NULL), KV_OK);
 }
 
+/* Generations of processes, with stores of every kind: one without a file, one without a log yet, and
+** one that only the grandparent had. Each ends through its atexit handlers. */
+static void test_grandchild(void) {
+  static kv *log, *looker, *others[2]; /* not given back is not lost */
+  int status = -1;
+  kv *db = help_open_full("grand");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  off_t size = size_of("grand");
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    unit_failed = unit_passed = 0;
+    others[0] = help_open_full(NULL);
+    others[1] = help_open_full("grand-later");
+    CHECK(!kv_same_store(others[0], others[1]));
+    kv_options options = help_options("grand", KV_SYNC_FULL, 1, 10);
+    options.readonly = true;
+    MUST(kv_open(&options, &looker, NULL, &help_err));
+    log = help_open_full("grand");
+    pid_t grandchild = fork();
+    if (grandchild == 0) {
+      if (fork() == 0) exit(0);
+      wait(&status);
+      CHECK_INT(status, 0);
+      CHECK_INT(kv_begin(log, 0, &help_err), KV_EMISUSE);
+      fflush(stdout);
+      exit(unit_failed > 0);
+    }
+    waitpid(grandchild, &status, 0);
+    CHECK_INT(status, 0);
+    CHECK_STR(help_all(looker), "a=1");
+    MUST(help_commit_put(log, "a", "2"));
+    CHECK_STR(help_all(looker), "a=2");
+    fflush(stdout);
+    exit(unit_failed > 0);
+  }
+  waitpid(child, &status, 0);
+  CHECK_INT(status, 0);
+  CHECK(size_of("grand") > size && size_of("grand") < size + 100); /* no room is left at its end */
+  CHECK_INT(size_of("grand-later"), -1);
+  db = help_open_full("grand");
+  CHECK_STR(help_all(db), "a=2");
+  MUST(kv_close(db, &help_err));
+}
+
 static void test_fork(void) {
   kv *db = help_open("forked", KV_SYNC_NORMAL, 50, 3600000), *open = help_open_full("forked");
   kv *undoable = help_open_full("forked");
@@ -755,6 +817,7 @@ int main(void) {
   test_undo(NULL, KV_UNDOABLE | KV_KEEP_TURN);
   test_undo_with_later_changes();
   test_kept_turn();
+  test_short_timeout();
   test_undo_waits();
   test_cursors("cursors");
   test_cursors(NULL);
@@ -765,6 +828,7 @@ int main(void) {
   test_flush();
   test_drafts();
   test_rights();
+  test_grandchild();
   test_fork();
   test_killed_parent();
   return unit_done();

@@ -176,6 +176,9 @@ static void test_failed_creation(fault_call call, unsigned nth, int reason, int 
 static void test_failed_creations(void) {
   test_failed_creation(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "Permission denied");
   test_failed_creation(CALL_OPEN, 2, ENOSPC, KV_EFULL, "creation-shm', which its processes share");
+  test_failed_creation(CALL_OPEN, 2, ENOMEM, KV_ENOMEM, "creation-shm', which its processes share");
+  test_failed_creation(CALL_OPEN, 2, EDQUOT, KV_EFULL, "creation-shm', which its processes share");
+  test_failed_creation(CALL_PWRITE, 1, EFBIG, KV_EFULL, "write of '");
   test_failed_creation(CALL_OPEN, 4, ENOSPC, KV_EFULL, "No space left on device");
   test_failed_creation(CALL_PWRITE, 1, ENOSPC, KV_EFULL, "write of '");
   test_failed_creation(CALL_PWRITE, 1, EIO, KV_EIO, "write of '");
@@ -254,7 +257,11 @@ static void test_failed_openings(void) {
   MUST(kv_close(db, &help_err));
   test_failed_opening(CALL_REALPATH, 1, EACCES, KV_ECANTOPEN, "Permission denied");
   test_failed_opening(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "readonly=1 opens it for reading");
+  test_failed_opening(CALL_OPEN, 1, EROFS, KV_ECANTOPEN, "readonly=1 opens it for reading");
   test_failed_opening(CALL_OPEN, 1, EMFILE, KV_ECANTOPEN, "Too many open files");
+  test_failed_opening(CALL_LOCK, 1, EACCES, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_opening(CALL_LOCK, 2, EACCES, KV_EBUSY, "1000 processes have the log open");
+  test_failed_opening(CALL_LOCK, 2, ENOLCK, KV_EIO, "lock of '");
   test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "has been opening the log for a minute");
   test_failed_opening(CALL_LOCK, 3, EAGAIN, KV_EBUSY, "in use by another process");
   test_failed_opening(CALL_LOCK, 1, ENOLCK, KV_EIO, "lock of '");
@@ -272,6 +279,23 @@ static void test_failed_openings(void) {
   test_failed_opening(CALL_FSYNC, 1, EIO, KV_EIO, "-torn-");
   test_failed_opening(CALL_FTRUNCATE, 1, EIO, KV_EIO, "truncate of '");
   db = help_open_full("opening");
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+/* A file system that is read-only may refuse to flush; otherwise what is shown has to be flushed. */
+static void test_readonly_opening(int reason, int code) {
+  kv_options options = help_options("opening", KV_SYNC_FULL, 1, 10);
+  kv *db = NULL;
+  options.readonly = true;
+  fail_call(CALL_FDATASYNC, 1, false, reason);
+  CHECK_INT(kv_open(&options, &db, NULL, &help_err), code);
+  CHECK_INT(fault.failed, 1);
+  fail_nothing();
+  if (code != KV_OK) {
+    CHECK(says("fdatasync of '") && db == NULL);
+    MUST(kv_open(&options, &db, NULL, &help_err));
+  }
   CHECK_STR(help_all(db), "a=1");
   MUST(kv_close(db, &help_err));
 }
@@ -302,6 +326,23 @@ static void test_failed_undo(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* The store has failed since: the commit stands. */
+static void test_undo_too_late(void) {
+  kv *db = help_open_full("late"), *other = help_open_full("late");
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "a", "1"));
+  MUST(kv_commit(db, KV_UNDOABLE, &help_err));
+  fail_call(CALL_FDATASYNC, 1, false, EIO);
+  CHECK_INT(help_commit_put(other, "b", "2"), KV_EIO);
+  fail_nothing();
+  CHECK_INT(kv_undo(db, &help_err), KV_EREADONLY);
+  CHECK(!kv_in_transaction(db));
+  CHECK_STR(help_all(db), "a=1");
+  CHECK_INT(help_stats(db).readers, 0);
+  MUST(kv_close(other, &help_err));
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   faults_install();
   test_failed_flush(false);
@@ -316,7 +357,11 @@ int main(void) {
   test_failed_creations();
   test_failed_conversions();
   test_failed_openings();
+  test_readonly_opening(EROFS, KV_OK);
+  test_readonly_opening(EINVAL, KV_OK);
+  test_readonly_opening(EIO, KV_EIO);
   test_failed_close();
   test_failed_undo();
+  test_undo_too_late();
   return unit_done();
 }

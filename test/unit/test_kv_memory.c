@@ -381,6 +381,69 @@ static void test_put_without_memory(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* What an undoable commit needs is there before it is one, or it is none. `readers` leave that many
+** fewer places than they can have without another allocation. */
+static void test_undoable_without_memory(unsigned readers) {
+  kv_cursor *cursors[64];
+  kv *db = help_open("undoable", KV_SYNC_OFF, 1, 10);
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "a", "1"));
+  for (unsigned i = 0; i < readers; i++) MUST(kv_cursor_open(db, &cursors[i], &help_err));
+  fault.left = 1;
+  fault.for_ever = true;
+  CHECK_INT(kv_commit(db, KV_UNDOABLE, &help_err), KV_ENOMEM);
+  fault.left = 0;
+  CHECK(kv_in_transaction(db));
+  MUST(kv_commit(db, KV_UNDOABLE, &help_err));
+  CHECK_STR(help_all(db), "a=1");
+  for (unsigned i = 0; i < readers; i++) kv_cursor_close(cursors[i]);
+  MUST(kv_undo(db, &help_err));
+  CHECK_STR(help_all(db), "");
+  CHECK_INT(help_stats(db).readers, 0);
+  MUST(kv_close(db, &help_err));
+  if (unlink("undoable") != 0) abort();
+}
+
+/* Savepoints, each after a change that leaves something to take back, until there is no memory. */
+static void test_savepoint_without_memory(void) {
+  kv *db = help_open("many", KV_SYNC_OFF, 1, 10);
+  MUST(help_commit_put(db, "a", "0"));
+  MUST(kv_begin(db, 0, &help_err));
+  unsigned long refusals = 0;
+  for (int n = -200; n < 0; n++) { /* with nothing between them */
+    fault.left = 1;
+    fault.for_ever = true;
+    int rc = kv_savepoint(db, n, &help_err);
+    fault.left = 0;
+    refusals += rc == KV_ENOMEM;
+    if (rc == KV_ENOMEM) MUST(kv_savepoint(db, n, &help_err));
+  }
+  for (int n = 0; n < 300; n++) {
+    char text[16], all[32];
+    (void)snprintf(text, sizeof text, "%d", n);
+    (void)snprintf(all, sizeof all, "a=%d", n);
+    MUST(help_put(db, "a", text));
+    fault.left = 1;
+    fault.for_ever = true;
+    int rc = kv_savepoint(db, n, &help_err);
+    fault.left = 0;
+    refusals += rc == KV_ENOMEM;
+    CHECK(rc == KV_OK || rc == KV_ENOMEM);
+    CHECK(is_all(db, all));
+    if (rc == KV_ENOMEM) MUST(kv_savepoint(db, n, &help_err));
+  }
+  CHECK(refusals > 8);
+  for (int n = 299; n >= 0; n -= 13) {
+    char all[32];
+    (void)snprintf(all, sizeof all, "a=%d", n);
+    kv_rollback_to(db, n);
+    CHECK(is_all(db, all));
+  }
+  kv_rollback(db);
+  CHECK(is_all(db, "a=0"));
+  MUST(kv_close(db, &help_err));
+}
+
 static int no_sync(int fd) {
   (void)fd;
   return 0;
@@ -458,6 +521,9 @@ int main(void) {
   helper_end();
   test_lines_left_behind();
   test_put_without_memory();
+  test_undoable_without_memory(64);
+  test_undoable_without_memory(63);
+  test_savepoint_without_memory();
   printf("%lu allocations in a life, %lu failures told\n", most, told);
   CHECK(most > 30);
   CHECK(told > 300);

@@ -329,7 +329,9 @@ static const sample malformed_lines[] = {
     LINE("WRITE\ta\t5e-324\tREAL"),
     LINE("WRITE\ta\t1e-400\tREAL"),
     LINE("WRITE\ta\t1e+309\tREAL"),
+    LINE("WRITE\ta\t1e+1000\tREAL"),
     LINE("WRITE\ta\t1e+999999999999999999999\tREAL"),
+    LINE("WRITE\ta\t0.30000000000000002\tREAL"), /* as long as its double's, 0.30000000000000004 */
     LINE("WRITE\ta\t0.0\tREAL"),
     LINE("WRITE\ta\t00\tREAL"),
     LINE("WRITE\ta\t0e+00\tREAL"),
@@ -368,7 +370,9 @@ static const sample malformed_lines[] = {
     LINE("COMMIT\t12345678\t01234567"),
     LINE("COMMIT\t1 \t0\t01234567"),
     LINE("COMMIT\t-1\t0\t01234567"),
+    LINE("COMMIT\t9223372036854775808\t0\t01234567"),
     LINE("COMMIT\t18446744073709551616\t0\t01234567"),
+    LINE("COMMIT\t99999999999999999999\t0\t01234567"),
     LINE("COMMIT\t18446744073709551615\t18446744073709551616\t01234567"),
 };
 
@@ -472,7 +476,7 @@ static void commits(void) {
   } samples[] = {
       {1, 0, "COMMIT\t1\t0\t"},
       {1000, 998, "COMMIT\t1000\t998\t"},
-      {UINT64_MAX, UINT64_MAX - 1, "COMMIT\t18446744073709551615\t18446744073709551614\t"}};
+      {LOG_SEQ_MAX, LOG_SEQ_MAX - 1, "COMMIT\t9223372036854775807\t9223372036854775806\t"}};
   for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
     buf b = {0};
     log_record record;
@@ -539,10 +543,13 @@ static void headers(void) {
   CHECK_INT(log_parse_header("KVSTORE\tx\t", 10, &back, &version), KV_EDAMAGED);
   CHECK_INT(log_parse_header("WRITE\ta\tb", 9, &back, &version), KV_EFOREIGN);
   CHECK_INT(log_parse_header("", 0, &back, &version), KV_EFOREIGN);
-  header.base_seq = UINT64_MAX;
+  header.base_seq = LOG_SEQ_MAX - 1;
   size = log_format_header(line, &header);
   CHECK_INT(log_parse_header(line, size - 1, &back, NULL), KV_OK);
-  CHECK(back.base_seq == UINT64_MAX);
+  CHECK(back.base_seq == LOG_SEQ_MAX - 1);
+  header.base_seq = LOG_SEQ_MAX;
+  size = log_format_header(line, &header);
+  CHECK_INT(log_parse_header(line, size - 1, &back, NULL), KV_EDAMAGED);
 }
 
 int main(void) {

@@ -8,6 +8,7 @@
 */
 #include "process_help.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -19,7 +20,6 @@
 static os_table real;
 static atomic_int *ready;
 static bool armed; /* in a child: the next such call stops it */
-static const char *name_to_stop_at;
 
 static void stop_here(void) {
   armed = false;
@@ -85,14 +85,6 @@ static int after_folder_fsync(int fd) {
   int rc = real.fsync(fd);
   if (armed && is_folder(fd)) stop_here();
   return rc;
-}
-
-/* Opening what has a certain end of its name. */
-static int before_open(const char *path, int flags, mode_t mode) {
-  size_t size = strlen(path), end = name_to_stop_at != NULL ? strlen(name_to_stop_at) : 0;
-  bool is_it = armed && size >= end && strcmp(path + size - end, name_to_stop_at) == 0;
-  if (is_it) stop_here();
-  return real.open(path, flags, mode);
 }
 
 static void *before_map(int fd, size_t size, void *at, bool writable) {
@@ -322,103 +314,96 @@ static kv *open_and_wait(const char *path, int number) {
   return db;
 }
 
-static void be_overtaken(void *context) {
-  os.open = before_open;
-  name_to_stop_at = "-kvstore-new";
+static int flushes_left;
+
+static int nth_fdatasync(int fd) {
+  if (armed && --flushes_left == 0) stop_here();
+  return real.fdatasync(fd);
+}
+
+static void be_robbed(void *context) {
   kv *db = open_and_wait(context, 1);
+  os.fdatasync = nth_fdatasync;
   armed = true;
-  int rc = kv_checkpoint(db, &help_err);
-  CHECK(rc == KV_OK || rc == KV_EBUSY);
+  CHECK_INT(kv_checkpoint(db, &help_err), KV_EBUSY);
+  CHECK(strstr(help_err.text, "was just checkpointed by another") != NULL);
   MUST(kv_close(db, &help_err));
 }
 
-/* A checkpoint that has its snapshot and no draft yet stands still while another is made. */
-static void test_overtaken_checkpoint(void) {
-  make_log("overtaken");
+/* Its draft is removed by hand while it stands still, in the flush of the snapshot or in that of what
+** it has copied, so that another can make one, and the log is that one's: then it gives up. */
+static void test_robbed_checkpoint(int flush) {
+  make_log("robbed");
   atomic_store(ready, 0);
-  pid_t child = child_start(be_overtaken, (void *)(uintptr_t) "overtaken");
+  flushes_left = flush;
+  pid_t child = child_start(be_robbed, (void *)(uintptr_t) "robbed");
   await(ready, 1);
-  kv *db = help_open_full("overtaken");
+  kv *db = help_open_full("robbed");
   atomic_store(ready, 2);
   CHECK(child_stopped(child));
-  for (int i = 0; i < 10; i++) MUST(commit_number(db, "since", i));
+  if (unlink("robbed-kvstore-new") != 0) abort();
+  MUST(commit_number(db, "since", 1));
   MUST(kv_checkpoint(db, &help_err));
-  MUST(commit_number(db, "since", 10));
+  MUST(commit_number(db, "since", 2));
   CHECK_INT(child_go_on(child), 0);
-  MUST(commit_number(db, "later", 11));
-  CHECK_STR(help_get(db, "since"), "#10");
+  MUST(commit_number(db, "later", 3));
   CHECK_INT(kv_check(db, &help_err), KV_OK);
   MUST(kv_close(db, &help_err));
-  db = help_open_full("overtaken");
-  CHECK_STR(help_get(db, "since"), "#10");
-  CHECK_STR(help_get(db, "later"), "#11");
+  db = help_open_full("robbed");
+  CHECK_STR(help_get(db, "since"), "#2");
+  CHECK_STR(help_get(db, "later"), "#3");
   MUST(kv_close(db, &help_err));
-  CHECK_INT(left_over("overtaken"), 0);
+  CHECK_INT(left_over("robbed"), 0);
+  if (unlink("robbed") != 0) abort();
 }
 
-/* Wait until something is written, and told. */
-static void await_in_file(const char *path, const char *text) {
-  for (bool written = false; !written; usleep(1000)) {
-    size_t size;
-    char *bytes = bytes_of(path, &size);
-    bytes[size] = '\0';
-    written = strstr(bytes, text) != NULL;
-    free(bytes);
-  }
-  usleep(20000);
+static int no_fdatasync(int fd) {
+  (void)fd;
+  errno = EIO;
+  return -1;
 }
 
-/* Has a commit that waits long for others to share its flush, so that it is not visible. */
-static void be_patient(void *context) {
-  kv *db = help_open(context, KV_SYNC_FULL, 100, 600000);
-  await(ready, 1);
-  MUST(commit_number(db, "invisible", 1));
+static void be_broken(void *context) {
+  kv *db = open_and_wait(context, 1);
+  os.fdatasync = no_fdatasync;
+  CHECK_INT(commit_number(db, "lost", 1), KV_EIO);
+  os.fdatasync = real.fdatasync;
+  atomic_store(ready, 3);
+  await(ready, 4);
   MUST(kv_close(db, &help_err));
 }
 
-static void be_checkpointer(void *context) {
-  kv *db = help_open_full(context);
-  os.rename = after_rename;
-  atomic_store(ready, 1);
-  await(ready, 2);
-  armed = true;
-  MUST(kv_checkpoint(db, &help_err));
-  MUST(kv_close(db, &help_err));
-}
-
-/* A checkpoint's snapshot is ahead of what is visible, and its file is there but not told of. */
-static void test_opening_while_untold(bool kills) {
-  const char *path = kills ? "ahead-killed" : "ahead";
-  make_log(path);
+/* A process cannot flush: the others commit nothing more either, and see nothing of what it had
+** written, until all of them have closed the log. */
+static void test_broken_by_another(void) {
+  make_log("broken");
   atomic_store(ready, 0);
-  pid_t patient = child_start(be_patient, (void *)(uintptr_t)path);
-  pid_t checkpointer = child_start(be_checkpointer, (void *)(uintptr_t)path);
+  pid_t child = child_start(be_broken, (void *)(uintptr_t) "broken");
   await(ready, 1);
-  kv *writer = help_open_full(path);
-  await_in_file(path, "invisible");
+  kv *db = help_open_full("broken");
   atomic_store(ready, 2);
-  CHECK(child_stopped(checkpointer));
-  CHECK_STR(help_get(writer, "invisible"), "-");
-  child_sees(be_new_looker, path, "a=1 child=-");
-  if (kills) {
-    child_kill(checkpointer);
-  } else {
-    CHECK_INT(child_go_on(checkpointer), 0);
-    CHECK_STR(help_get(writer, "invisible"), "#1"); /* the checkpoint has brought it to the disk */
-  }
-  MUST(commit_number(writer, "b", 2));
-  CHECK_STR(help_get(writer, "invisible"), "#1");
-  child_sees(be_new_looker, path, "a=1 child=-");
-  CHECK_INT(child_end(patient), 0);
-  MUST(kv_close(writer, &help_err));
-  kv *db = help_open_full(path);
-  CHECK_STR(help_get(db, "invisible"), "#1");
+  await(ready, 3);
+  CHECK_INT(kv_begin(db, BUSY_MS, &help_err), KV_EREADONLY);
+  CHECK(strstr(help_err.text, "another process could not write or flush the log") != NULL);
+  CHECK_STR(help_get(db, "a"), "1");
+  CHECK_STR(help_get(db, "lost"), "-");
+  atomic_store(ready, 4);
+  CHECK_INT(child_end(child), 0);
+  CHECK_INT(kv_begin(db, BUSY_MS, &help_err), KV_EREADONLY);
   MUST(kv_close(db, &help_err));
-  CHECK_INT(left_over(path), 0);
+  db = help_open_full("broken");
+  MUST(commit_number(db, "b", 2));
+  CHECK_STR(help_get(db, "a"), "1");
+  MUST(kv_close(db, &help_err));
+  CHECK_INT(left_over("broken"), 0);
 }
+
 
 static void be_flushing(void *context) {
-  kv *db = open_and_wait(context, 1);
+  kv *db = help_open_full(context);
+  MUST(commit_number(db, "ready", 1));
+  atomic_store(ready, 1);
+  await(ready, 2);
   os.fdatasync = before_fdatasync;
   armed = true;
   MUST(commit_number(db, "m", 1));
@@ -526,6 +511,7 @@ static void test_joining_in_vain(void) {
 }
 
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
   real = os;
   ready = shared_memory(sizeof *ready);
@@ -546,9 +532,9 @@ int main(void) {
     play(&scenes[i], false);
     play(&scenes[i], true);
   }
-  test_overtaken_checkpoint();
-  test_opening_while_untold(false);
-  test_opening_while_untold(true);
+  test_robbed_checkpoint(1);
+  test_robbed_checkpoint(2);
+  test_broken_by_another();
   test_repair_during_flush();
   test_stopped_joiner("joining", false, false);
   test_stopped_joiner("joining-killed", true, false);

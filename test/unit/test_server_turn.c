@@ -136,6 +136,22 @@ static void test_others_commits(kv *other, redisContext *a) {
   CHECK_STR(ask(a, "GET mine"), "(nil)");
 }
 
+/* What the server has read it does not hold on to: versions that later commits replace can go. */
+static void test_holds_nothing(kv *other, redisContext *a, redisContext *b) {
+  CHECK_STR(ask(a, "SET k 1"), "OK");
+  CHECK_STR(ask(b, "GET k"), "1");
+  redisAppendCommand(a, "SET k 2");
+  redisAppendCommand(a, "GET k");
+  CHECK_STR(next_reply(a), "OK");
+  CHECK_STR(next_reply(a), "2");
+  kv_stats stats = {.readers = 1};
+  for (int i = 0; i < 500 && stats.readers > 0; i++) { /* until its round is over */
+    MUST(kv_get_stats(other, &stats, &help_err));
+    if (stats.readers > 0) sleep_ms(10);
+  }
+  CHECK_INT(stats.readers, 0);
+}
+
 int main(void) {
   int code = -1;
   pthread_t thread;
@@ -147,6 +163,7 @@ int main(void) {
   test_too_long(other, a, b);
   test_gone(other, b);
   test_others_commits(other, a);
+  test_holds_nothing(other, a, b);
   MUST(kv_close(other, &help_err));
   redisFree(b);
   CHECK_STR(ask(a, "SHUTDOWN"), "(none)");

@@ -6,6 +6,7 @@
 #include "process_help.h"
 #include "share.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -175,6 +176,18 @@ static void test_removed_while_used(void) {
   check_usable("removed", "a=1 held=2");
 }
 
+/* What has its name by then is not ours to remove. */
+static void test_replaced_while_used(void) {
+  make_log("replaced");
+  kv *db = help_open_full("replaced");
+  if (unlink("replaced-shm") != 0) abort();
+  write_file("replaced-shm", "", 0);
+  MUST(help_commit_put(db, "b", "2"));
+  MUST(kv_close(db, &help_err));
+  CHECK(exists("replaced-shm"));
+  check_usable("replaced", "a=1 b=2");
+}
+
 static void test_damaged_while_used(void) {
   make_log("damaged");
   pid_t child = start_holder("damaged");
@@ -185,6 +198,23 @@ static void test_damaged_while_used(void) {
   check_readable("damaged", "a=1 held=1");
   end_holder(child);
   check_usable("damaged", "a=1 held=2");
+}
+
+static ssize_t no_pread(int fd, void *data, size_t size, off_t offset) {
+  (void)fd, (void)data, (void)size, (void)offset;
+  errno = EIO;
+  return -1;
+}
+
+/* Who cannot read the log is told so, and not that it is another one. */
+static void test_unreadable_while_used(void) {
+  make_log("unreadable");
+  pid_t child = start_holder("unreadable");
+  os.pread = no_pread;
+  CHECK_INT(try_open("unreadable"), KV_EIO);
+  os.pread = real.pread;
+  end_holder(child);
+  check_usable("unreadable", "a=1 held=2");
 }
 
 static void test_two_names(void) {
@@ -227,6 +257,13 @@ static void test_network(void) {
   check_usable("network", "a=1");
 }
 
+static unsigned flushes;
+
+static int count_flush(int fd) {
+  flushes++;
+  return real.fdatasync(fd);
+}
+
 /* A readonly handle may only look at what others share; whatever it does, that is enough. */
 static void test_flush_of_readonly(void) {
   make_log("looking");
@@ -235,7 +272,10 @@ static void test_flush_of_readonly(void) {
   MUST(help_commit_put(db, "b", "2"));
   CHECK_STR(help_all(looker), "a=1 b=2");
   CHECK(help_stats(looker).durable_seq < help_stats(looker).seq);
+  os.fdatasync = count_flush;
   CHECK_INT(kv_flush(looker, &help_err), KV_OK);
+  CHECK_INT(flushes, 1);
+  os.fdatasync = real.fdatasync;
   CHECK_INT(kv_check(looker, &help_err), KV_OK);
   CHECK_INT(kv_checkpoint(looker, &help_err), KV_EREADONLY);
   CHECK_INT(kv_begin(looker, 0, &help_err), KV_EREADONLY);
@@ -407,7 +447,116 @@ static void test_gets_cost_no_call(void) {
   MUST(kv_close(looker, &help_err));
 }
 
+/* --- between two calls ----------------------------------------------------------------------------- */
+
+static void (*meanwhile)(void); /* between opening the file and locking it */
+
+static int lock_later(int fd, bool shared, uint64_t offset, uint64_t size) {
+  void (*what)(void) = meanwhile;
+  meanwhile = NULL;
+  if (what != NULL) what();
+  return real.lock(fd, shared, offset, size);
+}
+
+static void replaced(void) {
+  if (unlink("between-shm") != 0) abort();
+  write_file("between-shm", "", 0);
+}
+
+static void replaced_by_link(void) {
+  if (unlink("between-shm") != 0 || symlink("/proc/version", "between-shm") != 0) abort();
+}
+
+/* The file that was opened has lost its name to another: it is that one that is shared. */
+static void test_replaced_while_joining(void) {
+  make_log("between");
+  os.lock = lock_later;
+  meanwhile = replaced;
+  check_usable("between", "a=1");
+  CHECK(meanwhile == NULL);
+  meanwhile = replaced_by_link; /* on another device; links are not followed */
+  CHECK_INT(try_open("between"), KV_ECANTOPEN);
+  os.lock = real.lock;
+  if (unlink("between-shm") != 0) abort();
+  CHECK_INT(try_open("between"), KV_OK);
+  CHECK_INT(left_over("between"), 0);
+}
+
+static int cannot_tell(int fd, uint64_t offset, uint64_t size) {
+  (void)fd, (void)offset, (void)size;
+  errno = ENOLCK;
+  return -1;
+}
+
+static void test_locks_cannot_be_told(void) {
+  make_log("untold");
+  os.is_locked = cannot_tell;
+  CHECK_INT(try_open("untold"), KV_EIO);
+  os.is_locked = real.is_locked;
+  CHECK(strstr(help_err.text, "untold-shm', which its processes share, failed") != NULL);
+  check_usable("untold", "a=1");
+}
+
+static const char *replaced_on_network(int fd) {
+  (void)fd;
+  if (unlink("remote-shm") != 0) abort();
+  write_file("remote-shm", "", 0);
+  return "NFS";
+}
+
+/* What has its name now is another's, and stays. */
+static void test_replaced_on_network(void) {
+  make_log("remote");
+  os.network_name = replaced_on_network;
+  CHECK_INT(try_open("remote"), KV_ECANTOPEN);
+  os.network_name = real.network_name;
+  CHECK(exists("remote-shm"));
+  check_usable("remote", "a=1");
+}
+
+/* --- a lock ------------------------------------------------------------------------------------------- */
+
+static share *late;
+
+/* The lock is handed to who waits, but only when its time is over. */
+static void wait_too_long(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
+  real.wait(word, expected, ns);
+  usleep(20000);
+  atomic_store(&late->page->turn.word, late->member);
+}
+
+static void test_lock(void) {
+  share one, two;
+  bool alone, inherited = true;
+  make_log("lock");
+  MUST(share_join(&one, "lock", 0, &alone, &help_err));
+  CHECK(alone);
+  share_ready(&one);
+  share_joined(&one);
+  MUST(share_join(&two, "lock", 0, &alone, &help_err));
+  CHECK(!alone);
+  share_joined(&two);
+  share_lock *turn = &one.page->turn;
+  CHECK(share_lock_take(&one, turn, 0, &inherited) && !inherited);
+  CHECK(!share_lock_take(&two, turn, os.now_ns() + 1000000u, &inherited) && !inherited);
+  CHECK_INT(atomic_load(&turn->word), one.member);
+  late = &two;
+  os.wait = wait_too_long;
+  CHECK(share_lock_take(&two, turn, os.now_ns() + 10000000u, &inherited) && !inherited);
+  os.wait = real.wait;
+  CHECK_INT(atomic_load(&turn->word), two.member);
+  share_lock_pass(&two, turn);
+  atomic_store(&turn->word, 0xfff); /* a member that there cannot be: the word was damaged */
+  CHECK(share_lock_take(&one, turn, os.now_ns() + 1000000u, &inherited) && inherited);
+  share_lock_pass(&one, turn);
+  CHECK_INT(atomic_load(&turn->word), 0);
+  share_leave(&two);
+  share_leave(&one);
+  check_usable("lock", "a=1");
+}
+
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
   real = os;
   step = shared_memory(sizeof *step);
@@ -416,11 +565,17 @@ int main(void) {
   test_after_a_crash();
   test_in_the_way();
   test_removed_while_used();
+  test_replaced_while_used();
   test_damaged_while_used();
+  test_unreadable_while_used();
   test_two_names();
   test_network();
   test_flush_of_readonly();
   test_handing_over();
+  test_replaced_while_joining();
+  test_locks_cannot_be_told();
+  test_replaced_on_network();
+  test_lock();
   count_calls();
   test_gets_cost_no_call();
   return unit_done();
