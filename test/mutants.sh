@@ -3,7 +3,7 @@
 # that nothing makes fail proves nothing. `make mutants` calls this; it takes some minutes.
 #
 #   test/mutants.sh              all of them
-#   test/mutants.sh checkpoint   those whose name has this in it
+#   test/mutants.sh checkpoint   those whose name or test has this in it
 #   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
 #
 # Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
@@ -38,6 +38,7 @@ build() { # TEST: leave its command in the array `run`
       test/run.sh "${test%.test}")
   else
     target=build/release/test/unit/$test
+    [[ $test == fuzz_* ]] && target=build/release/test/fuzz/$test
     run=("$TREE/$target" "${args[@]}")
   fi
   make -C "$TREE" --no-print-directory SETUP=: CFLAGS="-O1 -g" "$target" >"$TREE/build.txt" 2>&1
@@ -53,11 +54,21 @@ passes() {
   fi
 }
 
+# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each.
+declare -A sound
+check_sound() { # TEST
+  [[ ${sound[$1]-} ]] && return
+  build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
+  passes || { echo "$1 fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
+  sound[$1]=1
+}
+
 # mutant NAME TEST FILE PERL...: apply each PERL to the whole text of FILE; TEST has to fail then.
 mutant() {
   local name=$1 test=$2 file=$3 start=$SECONDS perl why
   shift 3
-  [[ $name == *"$PATTERN"* ]] || return
+  [[ "$name $test" == *"$PATTERN"* ]] || return
+  [[ ${DRY-} ]] || check_sound "${test%% *}"
   cp "src/$file" "$TREE/src/$file.mutant"
   for perl; do
     cp "$TREE/src/$file.mutant" "$TREE/src/$file.before"
@@ -83,7 +94,7 @@ mutant() {
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.c:[0-9]+: ' "$TREE/run.txt" | sed 's|^test/unit/||' | cut -c 1-60)" ;;
+    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.c:[0-9]+: ' "$TREE/run.txt" | sed 's,^test/\(unit\|fuzz\)/,,' | cut -c 1-60)" ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
@@ -91,13 +102,6 @@ mutant() {
 }
 
 prepare
-# Without a mutant every one of the tests has to pass, or its failing would say nothing.
-for test in test_crash test_kv test_kv_faults test_fault_lives test_fault_death test_kv_memory \
-  damage.test; do
-  [[ ${DRY-} ]] && break
-  build "$test" || { cat "$TREE/build.txt" >&2; exit 2; }
-  passes || { echo "$test fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
-done
 
 # --- flushing -------------------------------------------------------------------------------------------
 
@@ -194,6 +198,44 @@ mutant 'a failed read while following goes unnoticed' 'test_fault_lives' store_f
   's/rc = recover_continue\(s->follow.fd, s->path, &s->tree, size, last_seq, &to, err\);/rc = recover_continue(s->follow.fd, s->path, \&s->tree, size, last_seq, \&to, err);\n  if (rc == KV_EIO) to.seq = last_seq, rc = KV_OK;/'
 mutant 'memory that fails in a header is no failure' 'test_kv_memory' store_join.c \
   's/rc == KV_EIO \|\| rc == KV_ENOMEM/rc == KV_EIO/'
+
+# --- what the fuzz targets see --------------------------------------------------------------------------
+
+mutant 'a number with a zero in front is read' 'fuzz_record' log_format.c \
+  's/ \|\| \(\*at == .0. && end - at > 1\)\) return false/) return false/'
+mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
+  's/d.count > DBL_DIG \|\| fabs/fabs/'
+mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
+  's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
+  's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
+mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
+  's/if \(p.seq <= last\)/if (p.seq < last)/'
+mutant 'repair keeps malformed lines' 'fuzz_log' repair.c \
+  's/n->whole && !n->malformed\) return buf/n->whole) return buf/'
+mutant 'two slashes across two words' 'fuzz_keypath' keypath.c \
+  's/    if \(key\[i \+ 7\] == [^\n]*\n//'
+mutant 'a surrogate is a character' 'fuzz_keypath' keypath.c 's/lead == 0xed \? 0x9f : //'
+mutant 'an escaped character begins a range' 'fuzz_glob' cli/glob.c 's/!escaped && i \+ 2/i + 2/'
+mutant 'a star takes one byte too many' 'fuzz_glob' cli/glob.c 's/t = \+\+star_t;/t = star_t += 2;/'
+mutant 'a piece that ends behind CR is a request' 'fuzz_resp' cli/resp.c \
+  's/if \(i \+ 1 == size\) return RESP_MORE;\n  if \(data\[i \+ 1\] != .\\n.\) return RESP_BAD;//'
+mutant 'a size is forgotten between two pieces' 'fuzz_resp' cli/resp.c \
+  's/    p->has_size = false;\n//'
+mutant 'a name with a NUL is another name' 'fuzz_command' cli/command.c \
+  's/strlen\(found->name\) == size && memcmp/strncmp/'
+mutant 'an array is one reply short' 'fuzz_command' cli/cmd_string.c \
+  's/reply_array\(x->out, x->count - 1\)/reply_array(x->out, x->count)/'
+mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \? 1 : 0\)/1/'
+mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
+mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
+  's/"kvstore: %s", text/"%s", text/'
+mutant 'the database is taken for a log' 'fuzz_table' ../ext/session.c \
+  's/options.rights_from = options.apart_from = database/options.rights_from = database/'
+mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
+  's/savepoints\[i - 1\].number >= number/savepoints[i - 1].number > number/'
+mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
+  's/if \(leaf == NULL\) return txn_delete/if (leaf != NULL) return txn_delete/'
 
 echo "$killed killed, $survived survived"
 ((survived == 0))
