@@ -5,6 +5,7 @@
 #include "kv_help.h"
 #include "os.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -123,6 +124,50 @@ static void test_grandchild(void) {
   MUST(kv_close(db, &help_err));
 }
 
+static int no_fdatasync(int fd) {
+  (void)fd;
+  errno = EIO;
+  return -1;
+}
+
+/* A process ends without closing while another has the turn, or when nothing can be flushed: it does
+** not wait, and takes nothing away. */
+static void test_ending(bool flushes) {
+  static kv *log; /* not given back is not lost */
+  int there[2], back[2], status = -1;
+  char byte = 'x';
+  (void)unlink("ending");
+  if (pipe(there) != 0 || pipe(back) != 0) abort();
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    close(there[1]);
+    log = help_open("ending", KV_SYNC_NORMAL, 100, 3600000);
+    MUST(help_commit_put(log, "a", "1"));
+    if (!flushes) os.fdatasync = no_fdatasync;
+    if (write(back[1], &byte, 1) != 1 || read(there[0], &byte, 1) != 1) _exit(1);
+    exit(0);
+  }
+  CHECK_INT(read(back[0], &byte, 1), 1);
+  kv *db = help_open_full("ending");
+  if (flushes) MUST(kv_begin(db, 0, &help_err));
+  if (flushes) MUST(help_put(db, "b", "2"));
+  if (write(there[1], &byte, 1) != 1) abort();
+  waitpid(child, &status, 0);
+  CHECK_INT(status, 0);
+  CHECK_STR(help_all(db), flushes ? "a=1 b=2" : "a=1");
+  if (flushes) MUST(kv_commit(db, 0, &help_err));
+  if (!flushes) CHECK_INT(kv_begin(db, 0, &help_err), KV_EREADONLY);
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("ending");
+  CHECK_STR(help_all(db), flushes ? "a=1 b=2" : "a=1");
+  MUST(kv_close(db, &help_err));
+  for (int i = 0; i < 2; i++) {
+    close(there[i]);
+    close(back[i]);
+  }
+}
+
 static void test_fork(void) {
   kv *db = help_open("forked", KV_SYNC_NORMAL, 50, 3600000), *open = help_open_full("forked");
   kv *undoable = help_open_full("forked");
@@ -212,6 +257,8 @@ static void test_killed_parent(void) {
 int main(void) {
   test_each_store();
   test_grandchild();
+  test_ending(true);
+  test_ending(false);
   test_fork();
   test_killed_parent();
   return unit_done();
