@@ -3,7 +3,7 @@
 # that nothing makes fail proves nothing. `make mutants` calls this; it takes some minutes.
 #
 #   test/mutants.sh              all of them
-#   test/mutants.sh checkpoint   those whose name has this in it
+#   test/mutants.sh checkpoint   those whose name or test has this in it
 #   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
 #
 # Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
@@ -39,6 +39,7 @@ build() { # TEST: leave its command in the array `run`
       test/run.sh "${test%.test}")
   else
     target=build/release/test/unit/$test
+    [[ $test == fuzz_* ]] && target=build/release/test/fuzz/$test
     run=("$TREE/$target" "${args[@]}")
   fi
   make -C "$TREE" --no-print-directory SETUP=: CFLAGS="-O1 -g" "$target" >"$TREE/build.txt" 2>&1
@@ -54,7 +55,7 @@ passes() {
   fi
 }
 
-# Without a mutant a test has to pass, or its failing would say nothing.
+# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each.
 check_sound() { # TEST
   [[ ${sound[$1]-} ]] && return
   build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
@@ -66,7 +67,7 @@ check_sound() { # TEST
 mutant() {
   local name=$1 test=$2 file=$3 start perl why
   shift 3
-  [[ $name == *"$PATTERN"* ]] || return
+  [[ "$name $test" == *"$PATTERN"* ]] || return
   [[ ${DRY-} ]] || check_sound "$test"
   start=$SECONDS
   cp "src/$file" "$TREE/src/$file.mutant"
@@ -94,7 +95,7 @@ mutant() {
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/unit/)##' | cut -c 1-60)" ;;
+    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/(unit|fuzz)/)##' | cut -c 1-60)" ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
@@ -238,7 +239,7 @@ mutant 'bug: a repair makes one version of many' 'test_process_stops' store_foll
 mutant 'bug: a file with the number of an older one' 'test_follow' store_follow.c \
   's/(  bool same_file = facts.st_dev == ours)/  ours = s->follow.seen;\n$1/'
 mutant 'bug: a commit in the tick of the last look' 'test_follow' store_follow.c \
-  's/ && is_settled\(&facts\)\) return/ \&\& facts.st_size > 0) return/'
+  's/original \|\| is_settled\(&facts\)/facts.st_size > 0/'
 mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
@@ -254,6 +255,44 @@ mutant 'bug: busy with a checkpoint' 'test_checkpoint_stops' checkpoint.c \
   's/store_turn_take_briefly/store_turn_take/'
 mutant 'bug: busy with a checkpoint that is still asleep' 'test_checkpoint_stops' store_turn.c \
   's/  s->turn.brief = s->turn.heir != NULL && s->turn.heir_brief;\n//'
+
+# --- what the fuzz targets see --------------------------------------------------------------------------
+
+mutant 'a number with a zero in front is read' 'fuzz_record' log_format.c \
+  's/ \|\| \(\*at == .0. && end - at > 1\)\) return false/) return false/'
+mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
+  's/d.count > DBL_DIG \|\| fabs/fabs/'
+mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
+  's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
+  's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
+mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
+  's/if \(p.seq <= last\)/if (p.seq < last)/'
+mutant 'repair keeps malformed lines' 'fuzz_log' repair.c \
+  's/n->whole && !n->malformed\) return buf/n->whole) return buf/'
+mutant 'two slashes across two words' 'fuzz_keypath' keypath.c \
+  's/    if \(key\[i \+ 7\] == [^\n]*\n//'
+mutant 'a surrogate is a character' 'fuzz_keypath' keypath.c 's/lead == 0xed \? 0x9f : //'
+mutant 'an escaped character begins a range' 'fuzz_glob' cli/glob.c 's/!escaped && i \+ 2/i + 2/'
+mutant 'a star takes one byte too many' 'fuzz_glob' cli/glob.c 's/t = \+\+star_t;/t = star_t += 2;/'
+mutant 'a piece that ends behind CR is a request' 'fuzz_resp' cli/resp.c \
+  's/if \(i \+ 1 == size\) return RESP_MORE;\n  if \(data\[i \+ 1\] != .\\n.\) return RESP_BAD;//'
+mutant 'a size is forgotten between two pieces' 'fuzz_resp' cli/resp.c \
+  's/    p->has_size = false;\n//'
+mutant 'a name with a NUL is another name' 'fuzz_command' cli/command.c \
+  's/strlen\(found->name\) == size && memcmp/strncmp/'
+mutant 'an array is one reply short' 'fuzz_command' cli/cmd_string.c \
+  's/reply_array\(x->out, x->count - 1\)/reply_array(x->out, x->count)/'
+mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \? 1 : 0\)/1/'
+mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
+mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
+  's/"kvstore: %s", text/"%s", text/'
+mutant 'the database is taken for a log' 'fuzz_table' ../ext/session.c \
+  's/options.rights_from = options.apart_from = database/options.rights_from = database/'
+mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
+  's/savepoints\[i - 1\].number >= number/savepoints[i - 1].number > number/'
+mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
+  's/if \(leaf == NULL\) return txn_delete/if (leaf != NULL) return txn_delete/'
 
 echo "$killed killed, $survived survived"
 ((survived == 0))
