@@ -77,19 +77,6 @@ static int go_last(tree_cursor *c, tree_ref ref) {
   return KV_OK;
 }
 
-/* Ask for a child of the node beside the one that stands, on the side where `step` leads; what is so
-** far ahead that it belongs to a cousin is left alone. */
-static void fetch_beside(const tree_cursor *c, int step, unsigned from_near_end) {
-  if (c->depth < 2) return;
-  const tree_frame *above = &c->frames[c->depth - 2];
-  const tree_inner *parent = above->node;
-  unsigned beside = above->index + (unsigned)step;
-  if (beside >= parent->count || ref_is_leaf(inner_refs(parent)[beside])) return;
-  const tree_inner *node = ref_inner(inner_refs(parent)[beside]);
-  if (from_near_end >= node->count) return;
-  fetch(inner_refs(node)[step > 0 ? from_near_end : node->count - 1 - from_near_end]);
-}
-
 /* From the path that stands, go to the leaf after it, or before it. */
 static int go_next(tree_cursor *c) {
   while (c->depth > 0) {
@@ -98,11 +85,7 @@ static int go_next(tree_cursor *c) {
     if (frame->index + 1 < node->count) {
       frame->index++;
       const tree_ref *at = inner_refs(node) + frame->index;
-      if (frame->index + AHEAD < node->count) {
-        fetch(at[AHEAD]);
-      } else {
-        fetch_beside(c, 1, frame->index + AHEAD - node->count);
-      }
+      if (frame->index + AHEAD < node->count) fetch(at[AHEAD]);
       return go_first(c, *at);
     }
     c->depth--;
@@ -117,11 +100,7 @@ static int go_prev(tree_cursor *c) {
     if (frame->index > 0) {
       frame->index--;
       const tree_ref *at = inner_refs(frame->node) + frame->index;
-      if (frame->index >= AHEAD) {
-        fetch(*(at - AHEAD));
-      } else {
-        fetch_beside(c, -1, AHEAD - 1 - frame->index);
-      }
+      if (frame->index >= AHEAD) fetch(*(at - AHEAD));
       return go_last(c, *at);
     }
     c->depth--;
