@@ -313,15 +313,13 @@ uint64_t kv_cursor_seq(const kv_cursor *c) {
 
 static int open_cursor(kv *db, int (*refresh)(kv_cursor *c, kv_error *err), kv_cursor **out,
                        kv_error *err) {
-  int rc = store_check_fork(db->txn.store, err);
-  if (rc != KV_OK) return rc;
   kv_cursor *c = os.malloc(sizeof *c);
   if (c == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   c->store = db->txn.store;
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  rc = refresh(c, err);
+  int rc = refresh(c, err);
   if (rc != KV_OK) {
     kv_cursor_close(c);
     return rc;
