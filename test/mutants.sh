@@ -254,7 +254,7 @@ mutant 'bug: who cannot read it waits for another' 'test_share' store_join.c \
 mutant 'bug: busy with a checkpoint' 'test_checkpoint_stops' checkpoint.c \
   's/store_turn_take_briefly/store_turn_take/'
 mutant 'bug: busy with a checkpoint that is still asleep' 'test_checkpoint_stops' store_turn.c \
-  's/  s->turn.brief = s->turn.heir != NULL && s->turn.heir_brief;\n//'
+  's/  s->turn.brief = heir != NULL && heir->brief;\n//'
 
 # --- what the fuzz targets see --------------------------------------------------------------------------
 
