@@ -255,7 +255,7 @@ static void flush(commit_queue *q, uint64_t seq) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
-  if (q->failed == KV_OK && seq > durable_seq(q)) {
+  if (seq > durable_seq(q)) {
     q->flushing = true;
     q->flushing_seq = q->handed_seq;
     flush_through(q, seq);
