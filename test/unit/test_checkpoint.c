@@ -374,6 +374,7 @@ static void test_closing(void) {
   meanwhile = closes; /* within the snapshot */
   CHECK_INT(checkpoint(), KV_EBUSY);
   CHECK(says("is being closed"));
+  CHECK_INT(draft_syncs, 1);
   atomic_store(&own->checkpointer.stop, false);
   meanwhile = NULL;
   CHECK_INT(checkpoint(), KV_OK);
