@@ -133,7 +133,7 @@ unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test
 
 fuzz-targets: $(FUZZ_BINS)
 
-test: all unit fuzz-targets | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
+test: all unit fuzz-targets $(BENCH_BINS) | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
 
@@ -187,6 +187,7 @@ bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK
 	$(Q)BUILD=$(B) QUICK=$(QUICK) PUBLISH=$(PUBLISH) $(TCLSH) bench/bench.tcl $(ONLY)
 
 bench-check: all $(BENCH_BINS) | setup ## Count the instructions of hot paths, fail if they grew; UPDATE=1.
+	$(Q)bench/setup.sh valgrind
 	$(Q)BUILD=$(B) UPDATE=$(UPDATE) CC='$(CC)' $(TCLSH) bench/check.tcl $(ONLY)
 
 format: ## Format the C sources.

@@ -4,9 +4,10 @@
 #
 #     check.tcl ?PATH ...?     all paths, or those whose names match; fails if one has grown
 #
-# From the environment: UPDATE=1 writes new numbers; LIMIT, per cent (3); BUILD (build/release).
+# From the environment: UPDATE=1 writes new numbers; LIMIT, per cent (3); BUILD (build/release); NUMBERS,
+# the file with the numbers (bench/instructions.txt).
 #
-# bench/instructions.txt has the versions of compiler and SQLite, and for each path its name and the
+# It has the versions of compiler and SQLite, and for each path its name and the
 # instructions of one operation (for scans, opening and checkpoint: of one row, one record). If a
 # version here differs from the file's, what has grown is told and is no failure.
 
@@ -15,7 +16,7 @@ proc environment {name default} {
   return [expr {[info exists ::env($name)] && $::env($name) ne "" ? $::env($name) : $default}]
 }
 set build [file join $top [environment BUILD build/release]]
-set numbers [file join $top bench instructions.txt]
+set numbers [environment NUMBERS [file join $top bench instructions.txt]]
 set folder [file join $top [file dirname [environment BUILD build/release]] bench check]
 if {![info exists env(KVSTORE_LIB)]} { set env(KVSTORE_LIB) [file join $top kvstore.so] }
 
@@ -101,6 +102,7 @@ foreach {name command round divisor} $paths {
 file delete -force $folder
 
 if {[environment UPDATE 0]} {
+  if {[llength $argv]} { set counted [dict merge [dict filter $kept script {name text} { string is double $text }] $counted] }
   write_numbers $versions $counted
   puts "bench-check: wrote $numbers"
   exit 0

@@ -36,7 +36,7 @@ proc redis_memory {} {
 
 # The entries of keys.h, as commands on standard input of redis-cli --pipe.
 proc redis_load {keys} {
-  set pipe [open |[list redis-cli -p $::redis_port --pipe >@stderr 2>@1] w]
+  set pipe [open |[list redis-cli -p $::redis_port --pipe >/dev/null 2>@stderr] w]
   fconfigure $pipe -translation binary -buffersize 1000000
   for {set i 0} {$i < $keys} {incr i} {
     puts -nonewline $pipe [format "*3\r\n\$3\r\nSET\r\n\$16\r\ndata/%07d/%03d\r\n\$6\r\ngoober\r\n" \

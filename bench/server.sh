@@ -7,7 +7,7 @@
 #   QUICK=1 bench/server.sh      3 rounds of fewer requests
 #
 # From the environment: KVSTORE_BIN (./kvstore), DIR for the data (build/bench-server: not a tmpfs),
-# OUT (build/bench-server.csv), CLIENTS (50), ROUNDS.
+# OUT (build/bench-server.csv), CLIENTS (50), ROUNDS, REQUESTS (of each test: tens of thousands).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,6 +53,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
   for what in 'set 1 60000' 'get 1 60000' 'set 16 300000' 'get 16 600000'; do
     read -r name pipeline requests <<<"$what"
     [[ ${QUICK-} ]] && requests=$((requests / 3))
+    requests=${REQUESTS:-$requests}
     for i in 0 1; do
       server=$([[ $i == 0 ]] && echo kvstore || echo redis)
       echo "$round,$server,$name,$pipeline,$(rate "${PORTS[i]}" "$name" "$pipeline" "$requests")" >>"$OUT"

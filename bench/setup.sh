@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the peers that the benchmarks compare with, and gnuplot, where they are missing and apt-get is
-# to be had; says so. Never fails: what cannot be had is told in the table.
+# to be had; says so. Never fails: what cannot be had is told in the table. `setup.sh valgrind` installs
+# what counting instructions needs, and that alone.
 #
 # shellcheck disable=SC2086 # $missing is a list of words, meant to be split
 set -u
@@ -8,8 +9,15 @@ set -u
 has() { command -v "$1" >/dev/null 2>&1; }
 compiles() { printf '#include <%s>\nint main(void) { return 0; }\n' "$1" | ${CC:-cc} -x c - -o /dev/null "$2" 2>/dev/null; }
 
+only=${1-}
+
 check() {
   missing=
+  if [ "$only" = valgrind ]; then
+    has valgrind || missing=' valgrind'
+    [ -z "$missing" ]
+    return
+  fi
   compiles lmdb.h -llmdb || missing="$missing liblmdb-dev"
   compiles rocksdb/c.h -lrocksdb || missing="$missing librocksdb-dev"
   has redis-server || missing="$missing redis-server"
@@ -36,5 +44,5 @@ if has apt-get; then
   log=$(install 2>&1) && check && exit 0
   printf '%s\n' "$log" | tail -n 5 >&2
 fi
-check || echo "bench: without$missing: the table says what could not be measured" >&2
+check || echo "bench: without$missing; what cannot be measured for that is said where it would stand" >&2
 exit 0

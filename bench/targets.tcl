@@ -289,7 +289,7 @@ proc T10 {} {
     return
   }
   set csv [file join $::out server.csv]
-  exec env DIR=[fresh_folder server] OUT=$csv ROUNDS=[rounds] QUICK=[size "" 1 1] \
+  exec env DIR=[fresh_folder server] OUT=$csv ROUNDS=[rounds] QUICK=[size "" 1 1] REQUESTS=[size "" "" 500] \
     [file join $::top bench server.sh] 2>@stderr
   set channel [open $csv]
   gets $channel
@@ -363,21 +363,17 @@ proc growth_rows {few many} {
 proc checkpoint_pause {} {
   set keys [size 1000000 200000 1000]
   subject kvstore [sql table_kvstore] --keys $keys --value-size 1000 --threads 2
-  subject sqlite [sql table_sqlite_file] --keys [size 100000 20000 1000] --value-size 1000 --threads 2
   set round "insert seconds=[size 6 1 0.1] meanwhile=checkpoint"
   for {set i 1} {$i <= [rounds]} {incr i} {
     set figures [ask kvstore $round pause $i]
     say [format "checkpoint: %.2f s, longest pause %s, without one %s" [dict get $figures meanwhile_s] \
       [in_unit [dict get $figures meanwhile_max_ns] ns] [in_unit [dict get $figures outside_max_ns] ns]]
-    ask sqlite $round pause $i
   }
   set mega [format %.0f [expr {[median start kvstore log_bytes] / 1e6}]]
-  dismiss {kvstore sqlite}
+  dismiss kvstore
   limit "longest pause of 2 writers (FULL) during a checkpoint of $mega MB" [median pause kvstore meanwhile_max_ns] ns 20e6
   at_most "  the same" [median pause kvstore meanwhile_max_ns] [median pause kvstore outside_max_ns] ns \
     "without a checkpoint" ""
-  at_most "  the same" [median pause kvstore meanwhile_max_ns] [median pause sqlite meanwhile_max_ns] ns \
-    "SQLite, WAL of a tenth" ""
 }
 
 # --- how throughput grows -------------------------------------------------------------------------

@@ -15,10 +15,6 @@ INSERT INTO kv VALUES(:key, :value);
 -- @finish insert
 COMMIT;
 
--- Each entry a transaction of its own, for a log of many records.
--- @measure record
-INSERT INTO kv VALUES(:key, :value);
-
 -- A hundred entries in one statement.
 -- @measure hundred
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
