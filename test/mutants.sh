@@ -319,7 +319,7 @@ mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
 mutant 'rare: takes a told file for an untold one' 'test_commit' commit.c \
   's/  if \(atomic_load\(&page->generation\) != generation\) return KV_OK;[^\n]*\n//'
 mutant 'rare: nobody flushes without a thread' 'test_commit' commit.c \
-  's/    if \(!q->flushing\) flush\(q, q->handed_seq\);\n//'
+  's/    if \(!q->flushing\) flush\(q, q->handed_seq, true\);\n//'
 mutant 'rare: waits for a thread that is not there' 'test_commit' commit.c \
   's/  if \(ticket->settings.synchronous == KV_SYNC_NORMAL && !q->flusher.running\) return true;\n//'
 mutant 'rare: closes a file that is being flushed' 'test_commit' commit.c \
