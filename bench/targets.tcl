@@ -289,7 +289,7 @@ proc T10 {} {
     return
   }
   set csv [file join $::out server.csv]
-  exec env DIR=[fresh_folder server] OUT=$csv ROUNDS=[rounds] QUICK=[size "" 1 1] REQUESTS=[size "" "" 500] \
+  exec env DIR=[fresh_folder server] OUT=$csv ROUNDS=[rounds] QUICK=[size "" 1 1] REQUESTS=[size "" 20000 500] \
     [file join $::top bench server.sh] 2>@stderr
   set channel [open $csv]
   gets $channel
