@@ -292,14 +292,16 @@ void kv_cursor_let_go(kv_cursor *c) {
 
 int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
-  int rc = pin_now(c->db, &c->pin, err);
+  int rc = store_check_fork(c->store, err);
+  if (rc == KV_OK) rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
 int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
-  int rc = store_refresh(c->store, err);
+  int rc = store_check_fork(c->store, err);
+  if (rc == KV_OK) rc = store_refresh(c->store, err);
   if (rc != KV_OK) return rc;
   rc = commit_pin_newest(&c->store->queue, &c->pin);
   if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
