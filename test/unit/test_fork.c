@@ -133,7 +133,7 @@ static int no_fdatasync(int fd) {
 /* A process ends without closing while another has the turn, or when nothing can be flushed: it does
 ** not wait, and takes nothing away. */
 static void test_ending(bool flushes) {
-  static kv *log; /* not given back is not lost */
+  static kv *volatile log; /* not given back is not lost */
   int there[2], back[2], status = -1;
   char byte = 'x';
   (void)unlink("ending");
