@@ -15,7 +15,9 @@ cd "$(dirname "$0")/.." || exit 1
 export BUILD=${BUILD:-build/release}
 # Scratch folders of the release build are build/test-tmp, of build/asan build/asan/test-tmp.
 export KVSTORE_TMP=${KVSTORE_TMP:-$PWD/${BUILD%/release}/test-tmp}
-export TIMEOUT=${TIMEOUT:-300} # seconds for one file
+# Seconds for one file; ThreadSanitizer makes some ten times slower.
+[[ ${SAN-} == thread ]] && TIMEOUT=${TIMEOUT:-900}
+export TIMEOUT=${TIMEOUT:-300}
 OUT=$(mktemp -d) || exit 1
 export OUT
 trap 'rm -rf "$OUT"' EXIT

@@ -526,7 +526,7 @@ static void wait_too_long(_Atomic uint32_t *word, uint32_t expected, uint64_t ns
 }
 
 static void test_lock(void) {
-  share one, two;
+  share one = {0}, two = {0};
   bool alone, inherited = true;
   make_log("lock");
   MUST(share_join(&one, "lock", 0, &alone, &help_err));
