@@ -25,7 +25,7 @@
 #define PROCESSES 4
 #define THREADS 2
 #define WORKERS (PROCESSES * THREADS)
-#define WATCHDOG_S 150        /* for what comes to an end unless somebody waits in vain */
+#define WATCHDOG_S 150       /* for what comes to an end unless somebody waits in vain */
 #define OPERATIONS_MAX 60000 /* of a worker */
 
 int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
