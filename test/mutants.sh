@@ -13,7 +13,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 
 TREE=$PWD/build/mutants
-LIMIT=${LIMIT:-120} # seconds for one test
+LIMIT=${LIMIT:-240} # seconds for one test
 PATTERN=${1-}
 killed=0 survived=0
 declare -A sound # tests that pass without a mutant
