@@ -487,7 +487,7 @@ static void wait_too_long(_Atomic uint32_t *word, uint32_t expected, uint64_t ns
 }
 
 static void test_lock(void) {
-  share one, two;
+  share one = {.fd = -1}, two = {.fd = -1};
   bool alone, inherited = true;
   make_log("lock");
   MUST(share_join(&one, "lock", 0, &alone, &help_err));
