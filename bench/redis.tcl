@@ -2,7 +2,13 @@
 
 proc has_redis {} { return [expr {[auto_execok redis-server] ne "" && [auto_execok redis-cli] ne ""}] }
 
-set redis_port 7393
+# A port that nobody listens on.
+set redis_port [apply {{} {
+  set s [socket -server {} -myaddr 127.0.0.1 0]
+  set port [lindex [fconfigure $s -sockname] 2]
+  close $s
+  return $port
+}}]
 
 # Start it on a folder; what it wrote to its log until it was ready.
 proc redis_start {folder} {

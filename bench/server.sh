@@ -17,7 +17,13 @@ OUT=${OUT:-build/bench-server.csv}
 CLIENTS=${CLIENTS:-50}
 ROUNDS=${ROUNDS:-${QUICK:+3}}
 ROUNDS=${ROUNDS:-7}
-PORTS=(7391 7392)
+# Ports that nobody listens on.
+read -r -a PORTS <<<"$(tclsh <<'TCL'
+foreach i {1 2} { lappend sockets [socket -server {} -myaddr 127.0.0.1 0] }
+foreach s $sockets { lappend ports [lindex [fconfigure $s -sockname] 2] }
+puts $ports
+TCL
+)"
 pids=()
 
 for program in redis-benchmark redis-server redis-cli; do

@@ -65,17 +65,43 @@ static int check_interrupt(scan *s) {
   return face_check_interrupt(((table *)s->base.pVtab)->session->connection);
 }
 
+static void scan_free(scan *s) {
+  sqlite3_free(s->beyond);
+  if (s->cursor != NULL) kv_cursor_close(s->cursor);
+  sqlite3_free(s);
+}
+
+void scan_free_spare(table *t) {
+  if (t->spare != NULL) scan_free(t->spare);
+  t->spare = NULL;
+}
+
+static scan *scan_new(table *t, kv_error *err) {
+  scan *s = sqlite3_malloc64(sizeof *s);
+  if (s == NULL) {
+    (void)kv_error_set(err, KV_ENOMEM, "out of memory");
+    return NULL;
+  }
+  memset(s, 0, sizeof *s);
+  s->visited = &t->link->visited;
+  if (kv_cursor_open(t->link->db, &s->cursor, err) == KV_OK) return s;
+  scan_free(s);
+  return NULL;
+}
+
+/* SQLite opens a cursor for each execution of a statement, so that one is kept. */
 int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
   table *t = (table *)base;
   kv_error err;
-  scan *s = sqlite3_malloc64(sizeof *s);
-  if (s == NULL) return SQLITE_NOMEM;
-  memset(s, 0, sizeof *s);
-  if (kv_cursor_open(t->link->db, &s->cursor, &err) != KV_OK) {
-    sqlite3_free(s);
-    return face_fail(base, &err);
+  scan *s = t->spare;
+  t->spare = NULL;
+  if (s == NULL) {
+    s = scan_new(t, &err);
+  } else if (kv_cursor_refresh(s->cursor, &err) != KV_OK) {
+    scan_free(s);
+    s = NULL;
   }
-  s->visited = &t->link->visited;
+  if (s == NULL) return face_fail(base, &err);
   *out = &s->base;
   return SQLITE_OK;
 }
@@ -97,10 +123,14 @@ static void forget(scan *s) {
 
 int scan_close(sqlite3_vtab_cursor *base) {
   scan *s = (scan *)base;
+  table *t = (table *)base->pVtab;
   forget(s);
-  sqlite3_free(s->beyond);
-  kv_cursor_close(s->cursor);
-  sqlite3_free(s);
+  if (t->spare != NULL) {
+    scan_free(s);
+    return SQLITE_OK;
+  }
+  kv_cursor_let_go(s->cursor);
+  t->spare = s;
   return SQLITE_OK;
 }
 

@@ -35,6 +35,7 @@ static void table_free(table *t) {
   table **at = &t->session->tables;
   while (*at != NULL && *at != t) at = &(*at)->next;
   if (*at != NULL) *at = t->next;
+  scan_free_spare(t);
   if (t->link != NULL) session_release(t->session, t->link);
   sqlite3_free(t->schema);
   sqlite3_free(t->name);

@@ -20,6 +20,7 @@ typedef struct table {
   bool in_begin;       /* the transaction was begun inside a BEGIN */
   bool begun;          /* it takes part in the open transaction of its link */
   bool changed;        /* and has changed something in it */
+  struct scan *spare;  /* a cursor that was closed, for the next statement; NULL: none */
 } table;
 
 /* The module, for sqlite3_create_module_v2 with a session as client data. */
@@ -51,6 +52,8 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
 int scan_next(sqlite3_vtab_cursor *base);
 int scan_eof(sqlite3_vtab_cursor *base);
 int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column);
+/* Free the table's spare cursor. */
+void scan_free_spare(table *t);
 
 /* write.c */
 int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid);

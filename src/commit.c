@@ -259,7 +259,7 @@ static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
-  if (q->failed == KV_OK && seq > durable_seq(q)) {
+  if (seq > durable_seq(q)) {
     uint64_t before_seq = q->flushing_seq;
     q->flushing = true;
     q->flushing_seq = q->handed_seq;

@@ -292,14 +292,16 @@ void kv_cursor_let_go(kv_cursor *c) {
 
 int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
-  int rc = pin_now(c->db, &c->pin, err);
+  int rc = store_check_fork(c->store, err);
+  if (rc == KV_OK) rc = pin_now(c->db, &c->pin, err);
   if (rc == KV_OK) c->place.top = c->pin.top;
   return rc;
 }
 
 int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
-  int rc = store_refresh(c->store, err);
+  int rc = store_check_fork(c->store, err);
+  if (rc == KV_OK) rc = store_refresh(c->store, err);
   if (rc != KV_OK) return rc;
   rc = commit_pin_newest(&c->store->queue, &c->pin);
   if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
@@ -313,15 +315,13 @@ uint64_t kv_cursor_seq(const kv_cursor *c) {
 
 static int open_cursor(kv *db, int (*refresh)(kv_cursor *c, kv_error *err), kv_cursor **out,
                        kv_error *err) {
-  int rc = store_check_fork(db->txn.store, err);
-  if (rc != KV_OK) return rc;
   kv_cursor *c = os.malloc(sizeof *c);
   if (c == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   c->store = db->txn.store;
   c->db = db;
   c->pin = (tree_pin){0};
   tree_cursor_init(&c->place, 0);
-  rc = refresh(c, err);
+  int rc = refresh(c, err);
   if (rc != KV_OK) {
     kv_cursor_close(c);
     return rc;

@@ -114,6 +114,10 @@ static uint64_t call_time_s(void) {
   return (uint64_t)time(NULL);
 }
 
+static void call_use_huge_pages(void *data, size_t size) {
+  (void)madvise(data, size, MADV_HUGEPAGE); /* advice: it may be refused */
+}
+
 os_table os = {
     .open = call_open,
     .close = close,
@@ -144,6 +148,7 @@ os_table os = {
     .malloc = malloc,
     .realloc = realloc,
     .free = free,
+    .use_huge_pages = call_use_huge_pages,
 };
 
 int os_write_all(int fd, const void *data, size_t size, uint64_t offset) {

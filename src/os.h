@@ -53,7 +53,11 @@ typedef struct os_table {
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);
+  /* Memory from malloc, aligned and a multiple of OS_HUGE_PAGE, shall lie in huge pages if it can. */
+  void (*use_huge_pages)(void *data, size_t size);
 } os_table;
+
+#define OS_HUGE_PAGE ((size_t)2 << 20)
 
 extern os_table os;
 

@@ -4,6 +4,7 @@
 #include "os.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,13 +26,17 @@
 #endif
 
 /* Chunks double from the first size to the last, so that a small store takes little and a large
-** one asks seldom. */
+** one asks seldom. The last is of whole huge pages: where nodes lie is as good as random, and with small
+** pages finding out where a page is costs as much as the memory itself. Beyond what was cut from it
+** such a chunk takes no memory but for the rest of a page. */
 #define CHUNK_SIZE_MIN ((size_t)16 << 10)
-#define CHUNK_SIZE_MAX ((size_t)1 << 20)
+#define CHUNK_SIZE_SMALL ((size_t)1 << 20)
+#define CHUNK_SIZE_HUGE (4 * OS_HUGE_PAGE)
 
 struct pool_chunk {
   pool_chunk *next;
-  size_t size; /* bytes behind this header */
+  void *memory; /* what the allocator gave */
+  size_t size;  /* bytes of the chunk, with this header */
 };
 
 struct pool_large {
@@ -69,11 +74,24 @@ static void large_free(pool *p, void *data, size_t size) {
   os.free(block);
 }
 
+static pool_chunk *chunk_new(size_t size) {
+  bool huge = size == CHUNK_SIZE_HUGE;
+  void *memory = os.malloc(huge ? size + OS_HUGE_PAGE : size);
+  if (memory == NULL) return NULL;
+  pool_chunk *chunk = memory;
+  if (huge) {
+    chunk = (pool_chunk *)(((uintptr_t)memory + OS_HUGE_PAGE) & ~(uintptr_t)(OS_HUGE_PAGE - 1));
+    os.use_huge_pages(chunk, size);
+  }
+  chunk->memory = memory;
+  chunk->size = size;
+  return chunk;
+}
+
 /* Put what is left of the chunk in use into the free lists and take a new one. */
 static int new_chunk(pool *p) {
   size_t size = p->chunks == NULL ? CHUNK_SIZE_MIN : p->chunks->size * 2;
-  if (size > CHUNK_SIZE_MAX) size = CHUNK_SIZE_MAX;
-  pool_chunk *chunk = os.malloc(sizeof *chunk + size);
+  pool_chunk *chunk = chunk_new(size > CHUNK_SIZE_SMALL ? CHUNK_SIZE_HUGE : size);
   if (chunk == NULL) return -1;
   while (p->left >= 8) {
     size_t part = p->left > POOL_SMALL_MAX ? POOL_SMALL_MAX : p->left;
@@ -84,12 +102,12 @@ static int new_chunk(pool *p) {
     p->next += part;
     p->left -= part;
   }
-  *chunk = (pool_chunk){.next = p->chunks, .size = size};
+  chunk->next = p->chunks;
   p->chunks = chunk;
   p->next = (char *)(chunk + 1);
-  p->left = size;
-  POISON(p->next, size);
-  count(&p->taken, sizeof *chunk + size);
+  p->left = chunk->size - sizeof *chunk;
+  POISON(p->next, p->left);
+  count(&p->taken, chunk->size);
   return 0;
 }
 
@@ -132,8 +150,8 @@ void pool_destroy(pool *p) {
   while (p->chunks != NULL) {
     pool_chunk *chunk = p->chunks;
     p->chunks = chunk->next;
-    UNPOISON(chunk + 1, chunk->size);
-    os.free(chunk);
+    UNPOISON(chunk + 1, chunk->size - sizeof *chunk);
+    os.free(chunk->memory);
   }
   while (p->large != NULL) {
     pool_large *block = p->large;

@@ -134,7 +134,6 @@ static void store_free(store *s) {
   pthread_mutex_destroy(&s->opening);
   pthread_mutex_destroy(&s->follow.lock);
   pthread_mutex_destroy(&s->turn.lock);
-  pthread_cond_destroy(&s->turn.free);
   os.free(s->path);
   os.free(s);
 }
@@ -151,11 +150,6 @@ static store *store_new(char *path, mode_t file_mode, bool readonly) {
   pthread_mutex_init(&s->opening, NULL);
   pthread_mutex_init(&s->follow.lock, NULL);
   pthread_mutex_init(&s->turn.lock, NULL);
-  pthread_condattr_t clock;
-  pthread_condattr_init(&clock);
-  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-  pthread_cond_init(&s->turn.free, &clock);
-  pthread_condattr_destroy(&clock);
   return s;
 }
 

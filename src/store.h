@@ -63,13 +63,11 @@ typedef struct store {
   } follow;
   struct {
     pthread_mutex_t lock;
-    pthread_cond_t free;
-    const void *owner; /* a handle, NULL: free */
-    const void *heir;  /* gets it next */
-    bool brief;        /* the owner is a checkpoint ... */
-    bool heir_brief;   /* ... and the heir */
-    unsigned waiting;
-    uint64_t began_ns; /* when the process got it from the others */
+    const void *owner;                /* a handle, NULL: free */
+    bool brief;                       /* the owner is a checkpoint */
+    struct turn_waiter *first, *last; /* who waits for it, in the order in which they came */
+    struct turn_waiter *heir;         /* gets it next */
+    uint64_t began_ns;                /* when the process got it from the others */
   } turn;
   struct {
     pthread_t id;

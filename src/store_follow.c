@@ -264,8 +264,8 @@ static int follow_alone(store *s, kv_error *err) {
   /* By the file that is open; what was seen long ago may have had the number that is this one's now. */
   bool same_file = facts.st_dev == ours.st_dev && facts.st_ino == ours.st_ino;
   bool original = s->follow.at.original; /* which has no room ahead, and is read as a whole */
-  bool settled = original || is_settled(&facts);
-  if (same_file && settled && looks_same(&facts, &s->follow.seen)) return KV_OK;
+  bool same = same_file && looks_same(&facts, &s->follow.seen);
+  if (same && (original || is_settled(&facts))) return KV_OK;
   if (same_file && !original) {
     rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
   } else {

@@ -24,24 +24,46 @@ static int busy(const store *s, kv_error *err) {
 
 /* --- among the handles ---------------------------------------------------------------------------- */
 
+/* A handle that waits. Each is woken by itself: of many that wait only one is meant. */
+typedef struct turn_waiter {
+  const void *owner;
+  bool brief;
+  pthread_cond_t wake;
+  struct turn_waiter *previous, *next;
+} turn_waiter;
+
+static void start_waiting(store *s, turn_waiter *w) {
+  pthread_condattr_t clock;
+  pthread_condattr_init(&clock);
+  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+  pthread_cond_init(&w->wake, &clock);
+  pthread_condattr_destroy(&clock);
+  w->previous = s->turn.last;
+  *(s->turn.last != NULL ? &s->turn.last->next : &s->turn.first) = w;
+  s->turn.last = w;
+}
+
+static void stop_waiting(store *s, turn_waiter *w) {
+  *(w->previous != NULL ? &w->previous->next : &s->turn.first) = w->next;
+  *(w->next != NULL ? &w->next->previous : &s->turn.last) = w->previous;
+  if (s->turn.heir == w) s->turn.heir = NULL;
+  pthread_cond_destroy(&w->wake);
+}
+
 /* Wait until the turn is passed on, or until it is time to look what to do next; false if it is time
 ** to give up. With turn.lock, while another handle has the turn. */
-static bool wait_for_handles(store *s, const void *owner, bool brief, uint64_t patient_ns,
-                             uint64_t deadline_ns) {
+static bool wait_for_handles(store *s, turn_waiter *w, uint64_t patient_ns, uint64_t deadline_ns) {
   uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
   if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
   if (until_ns <= now_ns) return false;
   if (now_ns < patient_ns) {
     if (until_ns > patient_ns) until_ns = patient_ns;
   } else if (s->turn.heir == NULL) {
-    s->turn.heir = owner;
-    s->turn.heir_brief = brief;
+    s->turn.heir = w;
   }
   struct timespec end = {.tv_sec = (time_t)(until_ns / 1000000000u),
                          .tv_nsec = (long)(until_ns % 1000000000u)};
-  s->turn.waiting++;
-  (void)pthread_cond_timedwait(&s->turn.free, &s->turn.lock, &end);
-  s->turn.waiting--;
+  (void)pthread_cond_timedwait(&w->wake, &s->turn.lock, &end);
   return true;
 }
 
@@ -51,11 +73,13 @@ static int take_from_handles(store *s, const void *owner, bool brief, uint64_t d
   pthread_mutex_lock(&s->turn.lock);
   assert(s->turn.owner != owner);
   if (s->turn.owner != NULL) {
+    turn_waiter w = {.owner = owner, .brief = brief};
     uint64_t patient_ns = os.now_ns() + SHARE_PATIENCE_NS;
+    start_waiting(s, &w);
     while (s->turn.owner != NULL && s->turn.owner != owner) {
-      if (!wait_for_handles(s, owner, brief, patient_ns, deadline_ns)) break;
+      if (!wait_for_handles(s, &w, patient_ns, deadline_ns)) break;
     }
-    if (s->turn.heir == owner) s->turn.heir = NULL;
+    stop_waiting(s, &w);
   }
   /* Whoever waited takes it if it is free, late or not: the process may have kept it for him. */
   bool taken = s->turn.owner == NULL || s->turn.owner == owner;
@@ -69,7 +93,7 @@ static int take_from_handles(store *s, const void *owner, bool brief, uint64_t d
 
 /* Whether another handle shall have it next, and not another process. */
 static bool is_kept(store *s) {
-  if (s->turn.waiting == 0) return false;
+  if (s->turn.first == NULL) return false;
   return !share_lock_is_wanted(&s->share.page->turn) ||
          os.now_ns() - s->turn.began_ns < TURN_KEEP_NS;
 }
@@ -187,13 +211,10 @@ void store_turn_pass(store *s, const void *owner) {
     pass_to_processes(s);
     pthread_mutex_lock(&s->turn.lock);
   }
-  s->turn.owner = s->turn.heir;
-  s->turn.brief = s->turn.heir != NULL && s->turn.heir_brief;
+  turn_waiter *heir = s->turn.heir, *next = heir != NULL ? heir : s->turn.first;
+  s->turn.owner = heir != NULL ? heir->owner : NULL;
+  s->turn.brief = heir != NULL && heir->brief;
   s->turn.heir = NULL;
-  if (s->turn.owner != NULL) {
-    pthread_cond_broadcast(&s->turn.free); /* one of all that wait is meant */
-  } else if (s->turn.waiting > 0) {
-    pthread_cond_signal(&s->turn.free);
-  }
+  if (next != NULL) pthread_cond_signal(&next->wake);
   pthread_mutex_unlock(&s->turn.lock);
 }

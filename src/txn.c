@@ -150,10 +150,8 @@ void txn_rollback_to(txn *x, int number) {
 /* Pin the versions before and after; the second is moved on once there is one. */
 static int pin_for_undo(txn *x, kv_error *err) {
   tree *t = &x->store->tree;
-  if (tree_pin_head(t, &x->before) != KV_OK) return no_memory(err);
-  if (tree_pin_head(t, &x->after) == KV_OK) return KV_OK;
-  tree_unpin(t, &x->before);
-  return no_memory(err);
+  bool pinned = tree_pin_head(t, &x->before) == KV_OK && tree_pin_head(t, &x->after) == KV_OK;
+  return pinned ? KV_OK : no_memory(err);
 }
 
 int txn_commit(txn *x, unsigned flags, kv_error *err) {

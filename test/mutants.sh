@@ -3,7 +3,7 @@
 # that nothing makes fail proves nothing. `make mutants` calls this; it takes some minutes.
 #
 #   test/mutants.sh              all of them
-#   test/mutants.sh checkpoint   those whose name has this in it
+#   test/mutants.sh checkpoint   those whose name or test has this in it
 #   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
 #
 # Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
@@ -39,6 +39,7 @@ build() { # TEST: leave its command in the array `run`
       test/run.sh "${test%.test}")
   else
     target=build/release/test/unit/$test
+    [[ $test == fuzz_* ]] && target=build/release/test/fuzz/$test
     run=("$TREE/$target" "${args[@]}")
   fi
   make -C "$TREE" --no-print-directory SETUP=: CFLAGS="-O1 -g" "$target" >"$TREE/build.txt" 2>&1
@@ -54,7 +55,7 @@ passes() {
   fi
 }
 
-# Without a mutant a test has to pass, or its failing would say nothing.
+# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each.
 check_sound() { # TEST
   [[ ${sound[$1]-} ]] && return
   build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
@@ -66,7 +67,7 @@ check_sound() { # TEST
 mutant() {
   local name=$1 test=$2 file=$3 start perl why
   shift 3
-  [[ $name == *"$PATTERN"* ]] || return
+  [[ "$name $test" == *"$PATTERN"* ]] || return
   [[ ${DRY-} ]] || check_sound "$test"
   start=$SECONDS
   cp "src/$file" "$TREE/src/$file.mutant"
@@ -94,7 +95,7 @@ mutant() {
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/unit/)##' | cut -c 1-60)" ;;
+    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/(unit|fuzz)/)##' | cut -c 1-60)" ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
@@ -238,7 +239,7 @@ mutant 'bug: a repair makes one version of many' 'test_process_stops' store_foll
 mutant 'bug: a file with the number of an older one' 'test_follow' store_follow.c \
   's/(  bool same_file = facts.st_dev == ours)/  ours = s->follow.seen;\n$1/'
 mutant 'bug: a commit in the tick of the last look' 'test_follow' store_follow.c \
-  's/ && is_settled\(&facts\)\) return/ \&\& facts.st_size > 0) return/'
+  's/original \|\| is_settled\(&facts\)/facts.st_size > 0/'
 mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
@@ -253,7 +254,134 @@ mutant 'bug: who cannot read it waits for another' 'test_share' store_join.c \
 mutant 'bug: busy with a checkpoint' 'test_checkpoint_stops' checkpoint.c \
   's/store_turn_take_briefly/store_turn_take/'
 mutant 'bug: busy with a checkpoint that is still asleep' 'test_checkpoint_stops' store_turn.c \
-  's/  s->turn.brief = s->turn.heir != NULL && s->turn.heir_brief;\n//'
+  's/  s->turn.brief = heir != NULL && heir->brief;\n//'
+
+# --- what the fuzz targets see --------------------------------------------------------------------------
+
+mutant 'a number with a zero in front is read' 'fuzz_record' log_format.c \
+  's/ \|\| \(\*at == .0. && end - at > 1\)\) return false/) return false/'
+mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
+  's/d.count > DBL_DIG \|\| fabs/fabs/'
+mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
+  's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
+  's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
+mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
+  's/if \(p.seq <= last\)/if (p.seq < last)/'
+mutant 'repair keeps malformed lines' 'fuzz_log' repair.c \
+  's/n->whole && !n->malformed\) return buf/n->whole) return buf/'
+mutant 'two slashes across two words' 'fuzz_keypath' keypath.c \
+  's/    if \(key\[i \+ 7\] == [^\n]*\n//'
+mutant 'a surrogate is a character' 'fuzz_keypath' keypath.c 's/lead == 0xed \? 0x9f : //'
+mutant 'an escaped character begins a range' 'fuzz_glob' cli/glob.c 's/!escaped && i \+ 2/i + 2/'
+mutant 'a star takes one byte too many' 'fuzz_glob' cli/glob.c 's/t = \+\+star_t;/t = star_t += 2;/'
+mutant 'a piece that ends behind CR is a request' 'fuzz_resp' cli/resp.c \
+  's/if \(i \+ 1 == size\) return RESP_MORE;\n  if \(data\[i \+ 1\] != .\\n.\) return RESP_BAD;//'
+mutant 'a size is forgotten between two pieces' 'fuzz_resp' cli/resp.c \
+  's/    p->has_size = false;\n//'
+mutant 'a name with a NUL is another name' 'fuzz_command' cli/command.c \
+  's/strlen\(found->name\) == size && memcmp/strncmp/'
+mutant 'an array is one reply short' 'fuzz_command' cli/cmd_string.c \
+  's/reply_array\(x->out, x->count - 1\)/reply_array(x->out, x->count)/'
+mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \? 1 : 0\)/1/'
+mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
+mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
+  's/"kvstore: %s", text/"%s", text/'
+mutant 'the database is taken for a log' 'fuzz_table' ../ext/session.c \
+  's/options.rights_from = options.apart_from = database/options.rights_from = database/'
+mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
+  's/savepoints\[i - 1\].number >= number/savepoints[i - 1].number > number/'
+mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
+  's/if \(leaf == NULL\) return txn_delete/if (leaf != NULL) return txn_delete/'
+
+# --- what hardly ever happens -----------------------------------------------------------------------------
+
+mutant 'rare: appends to another log' 'test_log_write' log_write.c \
+  's/strcmp\(header.id, id\) != 0\)\)/false))/'
+mutant 'rare: takes the draft of another' 'test_log_write' log_write.c \
+  's/ \|\| !is_same_file\(&facts, &named\)\) \{/) {/'
+mutant 'rare: a draft on another device is ours' 'test_log_write' log_write.c \
+  's/return a->st_dev == b->st_dev && a->st_ino == b->st_ino;/return a->st_dev != b->st_dev || a->st_ino == b->st_ino;/'
+mutant 'rare: cleans a draft that is being written' 'test_log_write' log_write.c \
+  's/bool unused = has_got_name \|\| os.is_locked\(fd, 0, 0\) == 0;/bool unused = true;/'
+mutant 'rare: drops the draft of another' 'test_log_write' log_write.c \
+  's/if \(has_name\) os.unlink/os.unlink/'
+mutant 'rare: room ahead without end' 'test_log_write' log_write.c \
+  's/  if \(ahead > ALLOCATE_MAX\) ahead = ALLOCATE_MAX;\n//'
+mutant 'rare: waits though it is durable' 'test_commit' commit.c \
+  's/  if \(durable >= seq\) return true;\n//'
+mutant 'rare: does not see that another has failed' 'test_process_stops' commit.c \
+  's/  fail\(q, KV_EIO, "another process/  if (q == NULL) fail(q, KV_EIO, "another process/'
+mutant 'rare: tries again what another could not flush' 'test_commit' commit.c \
+  's/if \(q->failed == KV_OK && durable_seq\(q\) < seq\) rc = flush/if (durable_seq(q) < seq) rc = flush/'
+mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
+  's/  if \(os_sync_folder\(q->log.path\) != 0\) return log_error[^\n]*\n//'
+mutant 'rare: takes a told file for an untold one' 'test_commit' commit.c \
+  's/  if \(atomic_load\(&page->generation\) != generation\) return KV_OK;[^\n]*\n//'
+mutant 'rare: nobody flushes without a thread' 'test_commit' commit.c \
+  's/    if \(!q->flushing\) flush\(q, q->handed_seq, true\);\n//'
+mutant 'rare: waits for a thread that is not there' 'test_commit' commit.c \
+  's/  if \(ticket->settings.synchronous == KV_SYNC_NORMAL && !q->flusher.running\) return true;\n//'
+mutant 'rare: closes a file that is being flushed' 'test_commit' commit.c \
+  's/ && q->log.fd != q->flushing_fd\)/)/'
+mutant 'rare: never closes a file that was replaced' 'test_commit' commit.c \
+  's/  if \(q->log.fd != log.fd\) os_close_locked\(log.fd\);[^\n]*\n//'
+mutant 'rare: cuts a log that could not be written' 'test_commit' commit.c \
+  's/  if \(q->failed == KV_OK\) \{\n    log_writer_trim/  if (q->page != NULL) {\n    log_writer_trim/'
+mutant 'rare: a checkpoint that lost its draft, first' 'test_process_stops' checkpoint.c \
+  's/    if \(check_overtaken\(c\) != KV_OK\) return KV_EBUSY;\n//'
+mutant 'rare: a checkpoint that lost its draft, later' 'test_process_stops' checkpoint.c \
+  's/int rc = check_overtaken\(c\);\n  if \(rc == KV_OK\) rc = commit_end/int rc = KV_OK;\n  if (rc == KV_OK) rc = commit_end/'
+mutant 'rare: a large snapshot is flushed at once' 'test_checkpoint' checkpoint.c \
+  's/c->unsynced >= SYNC_EVERY/c->unsynced > UINT64_MAX - 1/'
+mutant 'rare: a checkpoint does not stop' 'test_checkpoint' checkpoint.c \
+  's/return rc == KV_OK \? check_stop\(c\) : rc;/return rc;/'
+mutant 'rare: no checkpoint after a thread was not to be had' 'test_checkpoint' checkpoint.c \
+  's/  if \(!s->checkpointer.started\) atomic_store\(&s->checkpointer.busy, false\);\n//'
+mutant 'rare: cuts an old log that has another name' 'test_checkpoint' checkpoint.c \
+  's/ \|\| facts.st_nlink > 0 \|\|/ ||/'
+mutant 'rare: cuts an old log that somebody reads' 'test_checkpoint' checkpoint.c \
+  's/ \|\| os.is_locked\(c->fd, 0, 0\) != 0\) return;/) return;/'
+mutant 'rare: a checkpoint out of memory loses a line' 'test_checkpoint' checkpoint.c \
+  's/if \(rc == KV_OK && log_format_commit_end\(&c->lines, crc\) != KV_OK\) rc = no_memory\(c\);/if (rc == KV_OK) (void)log_format_commit_end(\&c->lines, crc);/'
+mutant 'rare: a short read has the reason of an earlier call' 'test_checkpoint' os.c \
+  's/  if \(got >= 0\) errno = EIO;\n//'
+mutant 'rare: room that is being cut off is a failure' 'test_recover' recover.c \
+  's/got = os_read_all\(p->reader.fd, part, size, end\);/got = os_read_exactly(p->reader.fd, part, size, end) == 0 ? (ssize_t)size : -1;/'
+mutant 'rare: half of a saved tail stays' 'test_recover' recover.c \
+  's/  if \(rc != KV_OK\) os.unlink\(name\);\n//'
+mutant 'rare: reads from what is no file' 'test_recover' recover.c \
+  's/if \(!S_ISREG\(facts.st_mode\)\) \{/if (facts.st_mode == 0) {/'
+mutant 'rare: ending converts what was only read' 'test_by_hand' store.c \
+  's/if \(original \|\| commit_flush/if (commit_flush/'
+mutant 'rare: does not see what the original program appends' 'test_by_hand' store_follow.c \
+  's/if \(same_file && !original\) \{/if (same_file) {/'
+mutant 'rare: an older copy is followed' 'test_by_hand' store_follow.c \
+  's/place->seq < s->queue.handed_seq\)/false)/'
+mutant 'rare: a file that lost its end is followed' 'test_by_hand' store_follow.c \
+  's/if \(rc == KV_OK && place->seq != have\) \{/if (rc == KV_OK \&\& place->seq > have) {/'
+mutant 'rare: anything may be an unconverted log' 'test_by_hand' store_follow.c \
+  's/rc == KV_EFOREIGN && file.id\[0\] == .\\0.\)/rc == KV_EFOREIGN)/'
+mutant 'rare: old times tell nothing' 'test_by_hand' store_follow.c \
+  's/ && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;/;/'
+mutant 'rare: what could not be repaired counts as repaired' 'test_adopt' store_follow.c \
+  's/  if \(rc != KV_OK\) return rc;\n  share_set_end/  share_set_end/'
+mutant 'rare: an untold file is taken over unsynced' 'test_adopt' store_follow.c \
+  's/  if \(os_sync_folder\(s->path\) != 0\) return log_error\(err, "fsync of the folder", s->path\);\n//'
+mutant 'rare: a file that is no longer the shared one' 'test_share' share.c \
+  's/ &&\s+facts.st_ino == named.st_ino;/;/'
+mutant 'rare: a member that there cannot be lives' 'test_share' share.c \
+  's/if \(place >= SHARE_MEMBERS_MAX \|\|\s+number_of/if (place >= SHARE_MEMBERS_MAX) return true;\n  if (number_of/'
+mutant 'rare: nobody is there if that cannot be told' 'test_share' share.c \
+  's/if \(others < 0\) rc = fail\(err, "lock", s->path\);/if (others < 0) others = 0;/'
+mutant 'rare: a place for an undo is kept' 'test_kv_memory' txn.c \
+  's/    tree_unpin\(&s->tree, &x->before\);\n//'
+mutant 'rare: digits as long as the right ones' 'test_log_format' log_format.c \
+  's/ \|\|\s+memcmp\(shortest.digits, d.digits, \(size_t\)d.count\) != 0\) \{/) {/'
+mutant 'rare: a number beyond all' 'test_log_format' log_format.c \
+  's/ \|\| n > UINT64_MAX \/ 10 \|\|/ ||/'
+mutant 'rare: fstat fails, so it is no file' 'test_inspect' inspect.c \
+  's/rc = fstat_error\(path, err\);/rc = kv_error_set(err, KV_ECANTOPEN, "no");/'
 
 echo "$killed killed, $survived survived"
 ((survived == 0))

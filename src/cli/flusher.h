@@ -8,14 +8,14 @@
 ** in which it learns of the flush before, when what has come in that round is in the group too: groups
 ** of 50 clients are twice as large as if the thread went on by itself.
 **
-** Where flushes are quick, and nobody else is served, it is not worth a thread: handing over and being
-** woken takes as long as the flush, and on two cores takes it from the clients. Then the loop flushes
-** itself (flusher_flush), all that came in its round in one.
-**
 ** Even so clients that wait for their replies fall into two halves, of which one waits for a flush while
 ** the other's requests come in, and each flush carries half of them. So the thread waits for those that
 ** the last flush has just answered, but no longer than half of what a flush takes: where flushes are
 ** slow, that makes fewer of them; where they are fast it costs nothing to speak of.
+**
+** Where flushes are quick, and nobody else is served, it is not worth a thread: handing over and being
+** woken takes as long as the flush, and on two cores takes it from the clients. Then the loop flushes
+** itself (flusher_flush), all that came in its round in one.
 **
 ** With a group_size above 1 the thread waits until so many transactions are there, or until the
 ** first of them has waited for group_timeout.

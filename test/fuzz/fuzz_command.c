@@ -11,6 +11,7 @@
 #include "cli/reply.h"
 #include "fuzz_help.h"
 
+#include <strings.h>
 #include <sys/socket.h>
 
 #define OTHER_CLIENT 0xfe
@@ -145,6 +146,14 @@ static size_t count_replies(const conn *c) {
 
 /* --- requests ------------------------------------------------------------------------------------- */
 
+/* A command is found by its name only. */
+static void check_name(const char *name, size_t size) {
+  const command *found = command_find(name, size);
+  FUZZ_CHECK(found == NULL ||
+                 (strlen(found->name) == size && strncasecmp(found->name, name, size) == 0),
+             "'%.*s' is taken for %s", (int)size, name, found->name);
+}
+
 /* What replies are expected for: requests with a word, and an end for what is none. Only while it is
 ** known what the connection takes for a request, which depends on whether it may. */
 static void count_requests(client *l, bool is_stranger) {
@@ -153,6 +162,8 @@ static void count_requests(client *l, bool is_stranger) {
   while (at < l->sent.size) {
     int rc = resp_parse(&l->parser, limits, l->sent.data + at, l->sent.size - at);
     if (rc != RESP_DONE) break;
+    if (l->parser.count > 0)
+      check_name(l->sent.data + at + l->parser.spans[0].offset, l->parser.spans[0].size);
     l->requests += l->parser.count > 0;
     at += l->parser.at;
     resp_reset(&l->parser);

@@ -97,6 +97,7 @@ typedef struct told {
   unsigned torn, damaged, noted, room;
   uint64_t bad_offset; /* of the first line that is torn or damaged */
   uint64_t whole;      /* transactions that verify and have no line that is none */
+  uint64_t last_seq;   /* the highest number of these */
   model content;       /* up to there */
 } told;
 
@@ -137,7 +138,9 @@ static void count_whole(told *t, whole_run *run, const inspect_row *row) {
   }
   if (row->op == NULL) run->malformed = true;
   bool ends = row->op != NULL && strcmp(row->op, "COMMIT") == 0;
-  if (row->whole && ends && !run->malformed) t->whole++;
+  if (!row->whole || !ends || run->malformed) return;
+  t->whole++;
+  if (row->seq > t->last_seq) t->last_seq = row->seq;
 }
 
 static told inspect_file(const char *path, bool any, size_t size) {
@@ -296,6 +299,10 @@ static void check_losses(const repair *r, const repair_summary *s, size_t size) 
     at = loss->offset + loss->size;
     lost += loss->size;
   }
+  for (size_t i = 0; i < s->gaps; i++) {
+    const repair_gap *gap = repair_gap_at(r, i);
+    FUZZ_CHECK(gap->first <= gap->last && gap->first > s->base_seq, "gap %zu", i);
+  }
   FUZZ_CHECK(lost == s->lost_bytes, "%" PRIu64 " bytes, not %" PRIu64, lost, s->lost_bytes);
 }
 
@@ -317,6 +324,12 @@ static void check_repair(const told *t, size_t size, bool prefix_only, int opene
   }
   if (opened == KV_EDAMAGED) FUZZ_CHECK(s.losses + s.gaps + s.moved > 0, "refused, no loss");
   if (!s.facts.original) FUZZ_CHECK(s.kept <= t->whole, "more is kept than is whole");
+  if (!s.facts.original && s.kept > 0 && !prefix_only) {
+    FUZZ_CHECK(s.base_seq + s.kept + s.missing == t->last_seq,
+               "%" PRIu64 " kept and %" PRIu64 " missing from %" PRIu64
+               " on, but the last is %" PRIu64,
+               s.kept, s.missing, s.base_seq, t->last_seq);
+  }
   must(repair_write(r, REPAIRED, NULL, NULL, &err), &err);
   check_sound(REPAIRED);
   FUZZ_CHECK(open_log(REPAIRED, true, &db, NULL) == KV_OK, "what was repaired does not open");

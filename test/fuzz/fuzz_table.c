@@ -207,13 +207,19 @@ static bool create(char kind, const char *arguments) {
   return rc == SQLITE_OK;
 }
 
-static void run_lines(char *at) {
+static bool is_ascii(const char *text) {
+  while (*text != '\0' && (unsigned char)*text < 0x80) text++;
+  return *text == '\0';
+}
+
+/* What is no UTF-8 becomes another name in UTF-16. */
+static void run_lines(char *at, bool utf16) {
   for (char *next; at != NULL; at = next) {
     next = strchr(at, '\n');
     if (next != NULL) *next++ = '\0';
     char *value = strchr(at, '=');
     if (at[0] == '>') {
-      rename_table(at + 1);
+      if (!utf16 || is_ascii(at + 1)) rename_table(at + 1);
     } else {
       if (value != NULL) *value++ = '\0';
       command(at, value);
@@ -233,7 +239,7 @@ static void run(char *text) {
   FUZZ_CHECK(sqlite3_kvstore_init(connection, NULL, NULL) == SQLITE_OK, "load");
   if (create(kind, arguments)) {
     use();
-    run_lines(lines);
+    run_lines(lines, kind == 'u');
     use();
     check_integrity();
     FUZZ_CHECK(execute("DROP TABLE t", NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(connection));

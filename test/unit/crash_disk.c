@@ -194,18 +194,19 @@ static bool is_page_name(const char *path) {
 }
 
 /* Let the one who watches a name do what he wants to do before a call that changes its file. */
-static void tell_watcher(int fd) {
-  if (watch.call == NULL || watching) return;
+static void tell_watcher(int fd, bool writes) {
+  if (watching) return;
   pthread_mutex_lock(&lock);
+  void (*call)(void) = watch.call;
   bool is = false;
-  for (int i = 0; i < disk->name_count; i++) {
+  for (int i = 0; call != NULL && (!writes || watch.writes) && i < disk->name_count; i++) {
     is = is || (strcmp(disk->names[i].name, watch.name) == 0 &&
                 disk->names[i].file == disk->of_fd[fd] - 1);
   }
   pthread_mutex_unlock(&lock);
   if (!is) return;
   watching = true;
-  watch.call();
+  call();
   watching = false;
 }
 
@@ -263,7 +264,7 @@ static void disk_unmap(void *mapping, size_t size) {
 }
 
 static ssize_t disk_pwrite(int fd, const void *data, size_t size, off_t offset) {
-  if (watch.writes) tell_watcher(fd);
+  tell_watcher(fd, true);
   pthread_mutex_lock(&lock);
   ssize_t wrote = disk->before.pwrite(fd, data, size, offset);
   if (wrote > 0 && disk->of_fd[fd] > 0) {
@@ -311,7 +312,7 @@ static int disk_sync(int fd) {
   bool fails = disk->fail_nth > 0 && --disk->fail_nth == 0;
   if (fails && disk->fail_for_ever) disk->fail_nth = 1;
   pthread_mutex_unlock(&lock);
-  tell_watcher(fd);
+  tell_watcher(fd, false);
   if (file > 0 && !fails) usleep(30);
   pthread_mutex_lock(&lock);
   if (fails && file > 0) {
@@ -436,9 +437,11 @@ void crash_disk_unnest(void) {
 }
 
 void crash_disk_watch(const char *name, bool writes, void (*call)(void)) {
+  pthread_mutex_lock(&lock);
   watch.name = name;
   watch.writes = writes;
   watch.call = call;
+  pthread_mutex_unlock(&lock);
 }
 
 void crash_disk_fail_sync(unsigned nth, bool for_ever, int reason) {

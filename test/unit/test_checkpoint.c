@@ -374,6 +374,7 @@ static void test_closing(void) {
   meanwhile = closes; /* within the snapshot */
   CHECK_INT(checkpoint(), KV_EBUSY);
   CHECK(says("is being closed"));
+  CHECK_INT(draft_syncs, 1);
   atomic_store(&own->checkpointer.stop, false);
   meanwhile = NULL;
   CHECK_INT(checkpoint(), KV_OK);
@@ -424,7 +425,7 @@ static void test_lines_not_written(void) {
   if (pthread_create(&thread, NULL, checkpoint_main, &rc) != 0) abort();
   for (bool waits = false; !waits; usleep(1000)) {
     pthread_mutex_lock(&own->turn.lock);
-    waits = own->turn.waiting > 0;
+    waits = own->turn.first != NULL;
     pthread_mutex_unlock(&own->turn.lock);
   }
   fail_call(CALL_PWRITE, 1, true, ENOSPC);

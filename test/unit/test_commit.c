@@ -104,16 +104,16 @@ static int visible(void) {
 /* Another process has flushed what is written here, and died before it could say that it is visible:
 ** the commit is done, without a flush of its own. */
 static void test_durable_and_not_told(void) {
-  commit_ticket ticket;
+  commit_ticket tickets[2];
   start();
-  MUST(hand_over(&ticket, KV_SYNC_FULL, 2, LATER, 1));
+  for (int i = 0; i < 2; i++) MUST(hand_over(&tickets[i], KV_SYNC_FULL, 3, LATER, 1 + i));
   commit_suspend(&queue);
   CHECK_INT(visible(), 0);
-  atomic_store(&page.durable_seq, 1);
+  atomic_store(&page.durable_seq, 2);
   commit_show(&queue);
-  CHECK_INT(visible(), 1);
-  CHECK_INT(atomic_load(&page.published_seq), 1);
-  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
+  CHECK_INT(visible(), 2);
+  CHECK_INT(atomic_load(&page.published_seq), 2);
+  for (int i = 0; i < 2; i++) CHECK_INT(commit_wait(&queue, &tickets[i], &help_err), KV_OK);
   CHECK_INT(queue.stats.flushes, 0);
   MUST(commit_resume(&queue, &help_err));
   stop(KV_OK);
@@ -269,6 +269,35 @@ static void test_told_meanwhile(void) {
   stop(KV_OK);
 }
 
+/* A checkpoint puts a new file in the log's place while a flush of the old one is in flight: that one is
+** closed when the flush is done with it. */
+static int old_fd;
+
+static int replace_and_fdatasync(int fd) {
+  log_writer writer = make_file("log");
+  share_file file = file_of(&writer);
+  os.fdatasync = fault.real.fdatasync;
+  old_fd = fd;
+  commit_switch(&queue, &writer, &file);
+  CHECK_INT(visible(), 1); /* the new one has it on stable storage */
+  CHECK(fcntl(fd, F_GETFD) >= 0);
+  return fault.real.fdatasync(fd);
+}
+
+static void test_replaced_in_flight(void) {
+  commit_ticket ticket;
+  start();
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 1));
+  os.fdatasync = replace_and_fdatasync;
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
+  CHECK(fcntl(old_fd, F_GETFD) < 0 && errno == EBADF);
+  CHECK(queue.log.fd != old_fd);
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2));
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
+  CHECK_INT(visible(), 2);
+  stop(KV_OK);
+}
+
 /* --- no thread can be started ---------------------------------------------------------------------------- */
 
 /* Every new thread gets a stack that no machine has room for. */
@@ -386,6 +415,7 @@ int main(void) {
   test_untold_file_not_synced();
   test_untold_file_not_opened();
   test_told_meanwhile();
+  test_replaced_in_flight();
   test_no_flush_thread();
   test_no_flush_thread_in_flight();
   test_failed_write();

@@ -508,19 +508,19 @@ static void every_call_fails_on(const char *data, size_t size, const spans *want
 /* More than is read at a time: transactions, damage, one that is torn, and room. */
 static buf make_large(void) {
   buf b = {0};
-  char *data = malloc(1500000);
+  char *data = malloc(1100000);
   if (data == NULL) abort();
-  memset(data, 'x', 1500000);
+  memset(data, 'x', 1100000);
   write_header(&b, 0);
   for (uint64_t seq = 1; seq <= 6; seq++) {
     size_t start = b.size;
-    write_value(&b, "k", KV_TEXT, data, seq % 2 ? 10 : 1500000);
+    write_value(&b, "k", KV_TEXT, data, seq % 4 == 2 ? 1100000 : 10);
     write_commit(&b, start, seq, seq > 5 ? 4 : seq - 1);
     if (seq == 2 || seq == 5) b.data[start + 7] = 'y';
   }
-  if (buf_reserve(&b, 3000000) != KV_OK) abort();
-  memset(b.data + b.size, 0, 3000000);
-  b.size += 3000000;
+  if (buf_reserve(&b, 1100000) != KV_OK) abort();
+  memset(b.data + b.size, 0, 1100000);
+  b.size += 1100000;
   free(data);
   return b;
 }

@@ -1,15 +1,13 @@
 /*
 ** test_kv.c - the engine through kv.h: transactions, savepoints, undo, cursors, handles, turns,
-** statistics, forks. What happens when calls fail is in test_kv_faults.c, what a crash leaves in
-** test_crash.c.
+** statistics. What happens when calls fail is in test_kv_faults.c, what a crash leaves in test_crash.c,
+** what a child inherits in test_fork.c.
 */
 #include "kv_help.h"
 #include "os.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned long flushes, writes;
@@ -605,176 +603,7 @@ static void test_rights(void) {
   umask(before);
 }
 
-/* --- forks -------------------------------------------------------------------------------------- */
-
-/* In the child: what was inherited is of no use, what is opened anew is. */
-static void be_child(kv *open, kv *idle, kv *undoable, kv_cursor *c) {
-  kv_error err;
-  kv_cursor *none;
-  kv_stats stats;
-  unit_failed = unit_passed = 0;
-  CHECK_INT(kv_begin(idle, 0, &err), KV_EMISUSE);
-  CHECK(strstr(err.text, "before this process was forked; open it again") != NULL);
-  CHECK_INT(help_put(open, "child", "x"), KV_EMISUSE);
-  CHECK_INT(help_delete(open, "a"), KV_EMISUSE);
-  CHECK_INT(kv_savepoint(open, 0, NULL), KV_EMISUSE);
-  CHECK_INT(kv_commit(open, 0, NULL), KV_EMISUSE);
-  CHECK_INT(kv_flush(idle, NULL), KV_EMISUSE);
-  CHECK_INT(kv_undo(undoable, NULL), KV_EMISUSE);
-  CHECK_INT(kv_cursor_open(idle, &none, NULL), KV_EMISUSE);
-  CHECK_INT(kv_get_stats(idle, &stats, NULL), KV_EMISUSE);
-  kv_settle(undoable);
-  kv_rollback(open);
-  kv_options options = help_options("forked", KV_SYNC_FULL, 1, 10);
-  kv *own = NULL;
-  CHECK_INT(kv_open(&options, &own, NULL, &err), KV_OK);
-  CHECK_INT(kv_begin(own, 0, &err), KV_EBUSY); /* the parent has the turn */
-  CHECK_INT(kv_close(own, NULL), KV_OK);
-  options.readonly = true;
-  CHECK_INT(kv_open(&options, &own, NULL, &err), KV_OK);
-  if (own != NULL) CHECK_STR(help_get(own, "a"), "1");
-  CHECK_INT(kv_close(own, NULL), KV_OK);
-  options = help_options("child", KV_SYNC_FULL, 1, 10);
-  CHECK_INT(kv_open(&options, &own, NULL, &err), KV_OK);
-  CHECK_INT(help_commit_put(own, "a", "of the child"), KV_OK);
-  CHECK_INT(kv_close(own, NULL), KV_OK);
-  kv_cursor_close(c);
-  CHECK_INT(kv_close(open, NULL), KV_OK);
-  CHECK_INT(kv_close(idle, NULL), KV_OK);
-  CHECK_INT(kv_close(undoable, NULL), KV_OK);
-}
-
-/* Generations of processes, with stores of every kind: one without a file, one without a log yet, and
-** one that only the grandparent had. Each ends through its atexit handlers. */
-static void test_grandchild(void) {
-  static kv *log, *looker, *others[2]; /* not given back is not lost */
-  int status = -1;
-  kv *db = help_open_full("grand");
-  MUST(help_commit_put(db, "a", "1"));
-  MUST(kv_close(db, &help_err));
-  off_t size = size_of("grand");
-  fflush(stdout);
-  pid_t child = fork();
-  if (child == 0) {
-    unit_failed = unit_passed = 0;
-    others[0] = help_open_full(NULL);
-    others[1] = help_open_full("grand-later");
-    CHECK(!kv_same_store(others[0], others[1]));
-    kv_options options = help_options("grand", KV_SYNC_FULL, 1, 10);
-    options.readonly = true;
-    MUST(kv_open(&options, &looker, NULL, &help_err));
-    log = help_open_full("grand");
-    pid_t grandchild = fork();
-    if (grandchild == 0) {
-      if (fork() == 0) exit(0);
-      wait(&status);
-      CHECK_INT(status, 0);
-      CHECK_INT(kv_begin(log, 0, &help_err), KV_EMISUSE);
-      fflush(stdout);
-      exit(unit_failed > 0);
-    }
-    waitpid(grandchild, &status, 0);
-    CHECK_INT(status, 0);
-    CHECK_STR(help_all(looker), "a=1");
-    MUST(help_commit_put(log, "a", "2"));
-    CHECK_STR(help_all(looker), "a=2");
-    fflush(stdout);
-    exit(unit_failed > 0);
-  }
-  waitpid(child, &status, 0);
-  CHECK_INT(status, 0);
-  CHECK(size_of("grand") > size && size_of("grand") < size + 100); /* no room is left at its end */
-  CHECK_INT(size_of("grand-later"), -1);
-  db = help_open_full("grand");
-  CHECK_STR(help_all(db), "a=2");
-  MUST(kv_close(db, &help_err));
-}
-
-static void test_fork(void) {
-  kv *db = help_open("forked", KV_SYNC_NORMAL, 50, 3600000), *open = help_open_full("forked");
-  kv *undoable = help_open_full("forked");
-  kv_cursor *c;
-  MUST(help_commit_put(db, "a", "1"));
-  MUST(kv_begin(undoable, 0, &help_err));
-  MUST(help_put(undoable, "b", "1"));
-  MUST(kv_commit(undoable, KV_UNDOABLE, &help_err));
-  MUST(help_commit_put(db, "c", "unflushed"));
-  MUST(kv_begin(open, 0, &help_err));
-  MUST(help_put(open, "d", "unfinished"));
-  MUST(kv_cursor_open(db, &c, &help_err));
-  off_t size = size_of("forked");
-  fflush(stdout);
-  pid_t child = fork();
-  if (child == 0) {
-    be_child(open, db, undoable, c);
-    fflush(stdout);
-    exit(unit_failed > 0); /* through its atexit handlers */
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  CHECK_INT(size_of("forked"), size);
-  child = fork(); /* and one that touches nothing at all */
-  if (child == 0) exit(0);
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  CHECK_INT(size_of("forked"), size);
-  /* nothing of it disturbs the parent; while a child lives, the log can be closed and opened */
-  int hold[2];
-  char byte;
-  if (pipe(hold) != 0) abort();
-  child = fork();
-  if (child == 0) {
-    close(hold[1]);
-    _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
-  }
-  close(hold[0]);
-  MUST(kv_commit(open, 0, &help_err));
-  MUST(kv_undo(undoable, &help_err));
-  CHECK_STR(help_all(db), "a=1 c=unflushed d=unfinished");
-  kv_cursor_close(c);
-  MUST(kv_close(db, &help_err));
-  MUST(kv_close(open, &help_err));
-  MUST(kv_close(undoable, &help_err));
-  db = help_open_full("forked");
-  CHECK_STR(help_all(db), "a=1 c=unflushed d=unfinished");
-  MUST(kv_close(db, &help_err));
-  close(hold[1]);
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  db = help_open_full("child");
-  CHECK_STR(help_all(db), "a=of the child");
-  MUST(kv_close(db, &help_err));
-}
-
-/* A process is killed that has a child: the child does not keep the log locked. */
-static void test_killed_parent(void) {
-  int ready[2], hold[2];
-  char byte;
-  if (pipe(ready) != 0 || pipe(hold) != 0) abort();
-  fflush(stdout);
-  pid_t parent = fork();
-  if (parent == 0) {
-    kv *db = help_open_full("killed");
-    MUST(help_commit_put(db, "a", "1"));
-    if (fork() == 0) {
-      close(hold[1]);
-      if (write(ready[1], "r", 1) != 1) _exit(1);
-      _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
-    }
-    for (;;) pause();
-  }
-  CHECK_INT(read(ready[0], &byte, 1), 1);
-  CHECK_INT(kill(parent, SIGKILL), 0);
-  waitpid(parent, NULL, 0);
-  kv *db = help_open_full("killed");
-  CHECK_STR(help_all(db), "a=1");
-  MUST(kv_close(db, &help_err));
-  close(hold[0]);
-  close(hold[1]); /* the grandchild goes */
-  close(ready[0]);
-  close(ready[1]);
-}
+/* --- an old transaction once more ------------------------------------------------------------------ */
 
 /* A whole transaction that is not the next one, here an old one once more, is none. */
 static void test_wrong_number(void) {
@@ -828,8 +657,5 @@ int main(void) {
   test_flush();
   test_drafts();
   test_rights();
-  test_grandchild();
-  test_fork();
-  test_killed_parent();
   return unit_done();
 }

@@ -109,6 +109,35 @@ static void test_failed_opening(void) {
   os_close_locked(w.fd);
 }
 
+/* Room ahead is an eighth of the log, but neither little nor much. */
+static void test_room(void) {
+  static const struct {
+    uint64_t end, ahead;
+  } samples[] = {{100, 64 << 10}, {4 << 20, 512 << 10}, {64 << 20, 1 << 20}};
+  for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+    char id[LOG_ID_SIZE + 1];
+    struct stat facts;
+    make_log(id);
+    log_writer w = {.fd = -1, .path = "log"};
+    MUST(log_writer_open(&w, id, &help_err));
+    w.end = w.size = samples[i].end;
+    if (ftruncate(w.fd, (off_t)w.end) != 0) abort();
+    log_writer_allocate(&w, 10);
+    CHECK_INT(w.size, samples[i].end + 10 + samples[i].ahead);
+    CHECK(fstat(w.fd, &facts) == 0 && (uint64_t)facts.st_size == w.size);
+    uint64_t size = w.size;
+    log_writer_allocate(&w, samples[i].ahead); /* it is there */
+    CHECK_INT(w.size, size);
+    fail_call(CALL_PWRITE, 2, true, ENOSPC);
+    log_writer_allocate(&w, 2 << 20); /* as much as there is */
+    fail_nothing();
+    CHECK_INT(w.size, size + (64 << 10));
+    log_writer_trim(&w);
+    CHECK(fstat(w.fd, &facts) == 0 && (uint64_t)facts.st_size == samples[i].end);
+    os_close_locked(w.fd);
+  }
+}
+
 /* --- a draft --------------------------------------------------------------------------------------- */
 
 /* Between opening a draft and locking it: it gets the log's name, or is dropped, by its owner, and
@@ -247,6 +276,7 @@ int main(void) {
   faults_install();
   test_another_log();
   test_failed_opening();
+  test_room();
   test_drafts_of_others();
   test_not_a_draft();
   test_cleaning();

@@ -332,7 +332,7 @@ static void be_robbed(void *context) {
 
 /* Its draft is removed by hand while it stands still, in the flush of the snapshot or in that of what
 ** it has copied, so that another can make one, and the log is that one's: then it gives up. */
-static void test_robbed_checkpoint(int flush) {
+static void test_robbed_checkpoint(int flush, int checkpoints) {
   make_log("robbed");
   atomic_store(ready, 0);
   flushes_left = flush;
@@ -342,15 +342,18 @@ static void test_robbed_checkpoint(int flush) {
   atomic_store(ready, 2);
   CHECK(child_stopped(child));
   if (unlink("robbed-kvstore-new") != 0) abort();
-  MUST(commit_number(db, "since", 1));
-  MUST(kv_checkpoint(db, &help_err));
-  MUST(commit_number(db, "since", 2));
+  for (int i = 0; i < checkpoints; i++) {
+    for (int n = 0; n < 30; n++) MUST(commit_number(db, "since", n));
+    MUST(kv_checkpoint(db, &help_err));
+  }
+  for (int n = 0; n < 30; n++) MUST(commit_number(db, "after", n));
   CHECK_INT(child_go_on(child), 0);
   MUST(commit_number(db, "later", 3));
   CHECK_INT(kv_check(db, &help_err), KV_OK);
   MUST(kv_close(db, &help_err));
   db = help_open_full("robbed");
-  CHECK_STR(help_get(db, "since"), "#2");
+  CHECK_STR(help_get(db, "since"), "#29");
+  CHECK_STR(help_get(db, "after"), "#29");
   CHECK_STR(help_get(db, "later"), "#3");
   MUST(kv_close(db, &help_err));
   CHECK_INT(left_over("robbed"), 0);
@@ -532,8 +535,11 @@ int main(void) {
     play(&scenes[i], false);
     play(&scenes[i], true);
   }
-  test_robbed_checkpoint(1);
-  test_robbed_checkpoint(2);
+  for (int flush = 1; flush <= 2; flush++) {
+    for (int checkpoints = 1; checkpoints <= 2; checkpoints++) {
+      test_robbed_checkpoint(flush, checkpoints);
+    }
+  }
   test_broken_by_another();
   test_repair_during_flush();
   test_stopped_joiner("joining", false, false);
