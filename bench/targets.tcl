@@ -20,7 +20,7 @@ proc experiment {name synchronous group_size args} {
 # The original experiment. Here all inserts of a count are on stable storage when its clock stops.
 proc T1 {} {
   set sizes {1 10 50 1000}
-  set counts [size {500 1000 2000 4000 8000} {200 400 800 1600 3200} {10 20 30 40 50}]
+  set counts [size {500 1000 2000 4000 8000} {100 200 400 800 1600} {10 20 30 40 50}]
   set ::experiment_counts $counts
   set names [lmap size $sizes { experiment g$size NORMAL $size; string cat g$size }]
   for {set i 1} {$i <= [rounds]} {incr i} {
