@@ -61,12 +61,14 @@ proc draw_latency {} {
 proc draw_growth {} {
   set file [file join $::out growth.dat]
   gnuplot growth_get "Point get through SQL by number of keys" "set logscale x
+    set xtics ('10 k' 1e4, '100 k' 1e5, '1 M' 1e6, '10 M' 1e7)
     set xlabel 'keys'
     set ylabel 'microseconds'
     set yrange \[0:\]
     plot '$file' using 1:(\$2/1000) title 'kvstore', '' using 1:(\$3/1000) title 'SQLite in memory', \
       '' using 1:(\$4/1000) title 'SQLite file, WAL'"
   gnuplot growth_commit "Durable commit through SQL by number of keys" "set logscale x
+    set xtics ('10 k' 1e4, '100 k' 1e5, '1 M' 1e6, '10 M' 1e7)
     set xlabel 'keys'
     set ylabel 'microseconds'
     set yrange \[0:\]
@@ -105,7 +107,8 @@ proc draw_concurrency {} {
       lappend parts "'$file' using 1:(\$$column/$scale) lt [expr {[llength $parts] + 1}] title '$kind'"
       incr column 4
     }
-    gnuplot $name $title "set logscale xy
+    gnuplot $name $title "set logscale x 2
+      set logscale y
       set xlabel 'connections'
       set ylabel '$label'
       [expr {$name eq "concurrency_flushes" ? "set key left bottom" : ""}]

@@ -20,7 +20,7 @@ proc experiment {name synchronous group_size args} {
 # The original experiment. Here all inserts of a count are on stable storage when its clock stops.
 proc T1 {} {
   set sizes {1 10 50 1000}
-  set counts [size {500 1000 2000 4000 8000} {200 400 800 1600 3200} {10 20 30 40 50}]
+  set counts [size {500 1000 2000 4000 8000} {100 200 400 800 1600} {10 20 30 40 50}]
   set ::experiment_counts $counts
   set names [lmap size $sizes { experiment g$size NORMAL $size; string cat g$size }]
   for {set i 1} {$i <= [rounds]} {incr i} {
@@ -127,9 +127,9 @@ proc T5 {} {
   subject floor [sql table_floor] --keys $keys
   set names {kvstore memory file floor}
   if {[has_program run_lmdb]} { subject lmdb run_lmdb --keys $keys; lappend names lmdb }
-  in_turn [rounds 7] "get count=[size 1000000 200000 1000]" $names
+  in_turn [rounds 7] "get count=[size 1000000 100000 1000]" $names
   foreach name {kvstore memory file} {
-    if {[median get $name rows] != [size 1000000 200000 1000]} { error "$name did not find its keys" }
+    if {[median get $name rows] != [size 1000000 100000 1000]} { error "$name did not find its keys" }
   }
   dismiss [lrange $names 3 end]
   set what "point get through SQL, [count_text $keys] keys"
@@ -326,7 +326,7 @@ proc growth_with_keys {} {
       lappend names $name$keys
     }
   }
-  in_turn [rounds] "get count=[size 1000000 100000 100]" $names
+  in_turn [rounds] "get count=[size 1000000 50000 100]" $names
   set writers [lsearch -all -inline -glob $names kvstore*]
   in_turn [rounds 9] "insert seconds=[size 0.5 0.15 0.02] latency=1" $writers
   dismiss $names
