@@ -176,6 +176,18 @@ static void test_removed_while_used(void) {
   check_usable("removed", "a=1 held=2");
 }
 
+/* What has its name by then is not ours to remove. */
+static void test_replaced_while_used(void) {
+  make_log("replaced");
+  kv *db = help_open_full("replaced");
+  if (unlink("replaced-shm") != 0) abort();
+  write_file("replaced-shm", "", 0);
+  MUST(help_commit_put(db, "b", "2"));
+  MUST(kv_close(db, &help_err));
+  CHECK(exists("replaced-shm"));
+  check_usable("replaced", "a=1 b=2");
+}
+
 static void test_damaged_while_used(void) {
   make_log("damaged");
   pid_t child = start_holder("damaged");
@@ -186,6 +198,23 @@ static void test_damaged_while_used(void) {
   check_readable("damaged", "a=1 held=1");
   end_holder(child);
   check_usable("damaged", "a=1 held=2");
+}
+
+static ssize_t no_pread(int fd, void *data, size_t size, off_t offset) {
+  (void)fd, (void)data, (void)size, (void)offset;
+  errno = EIO;
+  return -1;
+}
+
+/* Who cannot read the log is told so, and not that it is another one. */
+static void test_unreadable_while_used(void) {
+  make_log("unreadable");
+  pid_t child = start_holder("unreadable");
+  os.pread = no_pread;
+  CHECK_INT(try_open("unreadable"), KV_EIO);
+  os.pread = real.pread;
+  end_holder(child);
+  check_usable("unreadable", "a=1 held=2");
 }
 
 static void test_two_names(void) {
@@ -228,6 +257,13 @@ static void test_network(void) {
   check_usable("network", "a=1");
 }
 
+static unsigned flushes;
+
+static int count_flush(int fd) {
+  flushes++;
+  return real.fdatasync(fd);
+}
+
 /* A readonly handle may only look at what others share; whatever it does, that is enough. */
 static void test_flush_of_readonly(void) {
   make_log("looking");
@@ -236,7 +272,10 @@ static void test_flush_of_readonly(void) {
   MUST(help_commit_put(db, "b", "2"));
   CHECK_STR(help_all(looker), "a=1 b=2");
   CHECK(help_stats(looker).durable_seq < help_stats(looker).seq);
+  os.fdatasync = count_flush;
   CHECK_INT(kv_flush(looker, &help_err), KV_OK);
+  CHECK_INT(flushes, 1);
+  os.fdatasync = real.fdatasync;
   CHECK_INT(kv_check(looker, &help_err), KV_OK);
   CHECK_INT(kv_checkpoint(looker, &help_err), KV_EREADONLY);
   CHECK_INT(kv_begin(looker, 0, &help_err), KV_EREADONLY);
@@ -487,7 +526,7 @@ static void wait_too_long(_Atomic uint32_t *word, uint32_t expected, uint64_t ns
 }
 
 static void test_lock(void) {
-  share one = {.fd = -1}, two = {.fd = -1};
+  share one = {0}, two = {0};
   bool alone, inherited = true;
   make_log("lock");
   MUST(share_join(&one, "lock", 0, &alone, &help_err));
@@ -517,6 +556,7 @@ static void test_lock(void) {
 }
 
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   alarm(WATCHDOG_S);
   real = os;
   step = shared_memory(sizeof *step);
@@ -525,7 +565,9 @@ int main(void) {
   test_after_a_crash();
   test_in_the_way();
   test_removed_while_used();
+  test_replaced_while_used();
   test_damaged_while_used();
+  test_unreadable_while_used();
   test_two_names();
   test_network();
   test_flush_of_readonly();
