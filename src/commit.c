@@ -496,18 +496,19 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL;
   while (!is_done(q, ticket) && queue_failure(q, NULL) == KV_OK) {
-    if (q->flushing) {
-      pthread_cond_wait(&ticket->wake, &q->lock);
-    } else if (should_lead(q, ticket)) {
+    if (!q->flushing && should_lead(q, ticket)) {
       flush(q, q->handed_seq, true);
-    } else {
-      /* Nobody wakes it when another process has flushed it. */
-      uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
-      if (full && ticket_deadline_ns(ticket) < until_ns) until_ns = ticket_deadline_ns(ticket);
-      if (!full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
-      wait_until(&ticket->wake, &q->lock, until_ns);
-      show(q);
+      continue;
     }
+    /* Nobody wakes it when another process has flushed it, nor when the flush that it waits for does
+    ** not cover it and nobody else leads the next. */
+    uint64_t until_ns = os.now_ns() + RELUCTANCE_NS;
+    if (!q->flushing && full && ticket_deadline_ns(ticket) < until_ns) {
+      until_ns = ticket_deadline_ns(ticket);
+    }
+    if (!q->flushing && !full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
+    wait_until(&ticket->wake, &q->lock, until_ns);
+    show(q);
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
   ticket_unlink(q, ticket);

@@ -249,6 +249,8 @@ mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store
   's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc == KV_EBUSY || end_ns == 0) return rc;/'
 mutant 'bug: flushed by another, it sleeps on' 'test_checkpoint_stops' commit.c \
   's/uint64_t until_ns = os.now_ns\(\) \+ RELUCTANCE_NS;/uint64_t until_ns = UINT64_MAX;/'
+mutant 'bug: the flush that it waited for leaves it out' 'test_commit' commit.c \
+  's/    wait_until\(&ticket->wake, &q->lock, until_ns\);/    if (q->flushing) pthread_cond_wait(&ticket->wake, &q->lock); else wait_until(&ticket->wake, &q->lock, until_ns);/'
 mutant 'bug: who cannot read it waits for another' 'test_share' store_join.c \
   's/rc == KV_EIO \|\| rc == KV_ENOMEM/rc == KV_ENOMEM/'
 mutant 'bug: busy with a checkpoint' 'test_checkpoint_stops' checkpoint.c \

@@ -298,6 +298,45 @@ static void test_replaced_in_flight(void) {
   stop(KV_OK);
 }
 
+/* --- a flush that does not cover who waits for it --------------------------------------------------------- */
+
+static commit_ticket patient, behind_it;
+static pthread_t waiting;
+
+static void *wait_behind(void *context) {
+  kv_error err;
+  (void)context;
+  CHECK_INT(commit_wait(&queue, &behind_it, &err), KV_OK);
+  return NULL;
+}
+
+/* While a flush is in flight, a FULL commit that has all the time in the world and an OFF one behind it
+** begin to wait. */
+static int let_wait_and_fdatasync(int fd) {
+  os.fdatasync = fault.real.fdatasync;
+  MUST(hand_over(&patient, KV_SYNC_FULL, 100, LATER, 2));
+  MUST(hand_over(&behind_it, KV_SYNC_OFF, 1, LATER, 3));
+  if (pthread_create(&waiting, NULL, wait_behind, NULL) != 0) abort();
+  usleep(20000); /* it sleeps now, or will not have to */
+  return fault.real.fdatasync(fd);
+}
+
+/* The next flush has nobody else to lead it: the OFF commit does, when it has waited a while. */
+static void test_not_covered(void) {
+  commit_ticket ticket;
+  start();
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 1));
+  os.fdatasync = let_wait_and_fdatasync;
+  alarm(WATCHDOG_S);
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
+  if (pthread_join(waiting, NULL) != 0) abort();
+  CHECK_INT(commit_wait(&queue, &patient, &help_err), KV_OK);
+  alarm(0);
+  CHECK_INT(queue.stats.flushes, 2);
+  CHECK_INT(visible(), 3);
+  stop(KV_OK);
+}
+
 /* --- no thread can be started ---------------------------------------------------------------------------- */
 
 /* Every new thread gets a stack that no machine has room for. */
@@ -416,6 +455,7 @@ int main(void) {
   test_untold_file_not_opened();
   test_told_meanwhile();
   test_replaced_in_flight();
+  test_not_covered();
   test_no_flush_thread();
   test_no_flush_thread_in_flight();
   test_failed_write();
