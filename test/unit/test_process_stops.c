@@ -401,7 +401,6 @@ static void test_broken_by_another(void) {
   CHECK_INT(left_over("broken"), 0);
 }
 
-
 static void be_flushing(void *context) {
   kv *db = help_open_full(context);
   MUST(commit_number(db, "ready", 1));
