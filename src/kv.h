@@ -189,8 +189,8 @@ void kv_cursor_close(kv_cursor *c);
 ** one. */
 int kv_cursor_refresh(kv_cursor *c, kv_error *err);
 
-/* Let go of the version, whose memory the store needs back, until the cursor is refreshed: it sees an
-** empty one. */
+/* Let go of the version, whose memory the store needs back, until the cursor is refreshed: it
+** sees an empty one. */
 void kv_cursor_let_go(kv_cursor *c);
 
 /* The same, but the cursor sees what is handed over and not committed yet as well: for who holds back

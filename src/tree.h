@@ -65,8 +65,9 @@ typedef struct tree_garbage {
   uint64_t since; /* not 0: ref is the top of a dropped edit, all of it younger than this goes */
 } tree_garbage;
 
-/* Stamps in use, ascending. With more than fit, every stamp behind the last of them counts as one: so
-** a long reader's stamp, which is among the least, does not hold what came and went after it. */
+/* Stamps in use, ascending. With more than fit, every stamp behind the last of them counts as
+** one: so a long reader's stamp, which is among the least, does not hold what came and went
+** after it. */
 #define TREE_STAMPS_MAX 256u
 typedef struct tree_stamps {
   uint64_t stamps[TREE_STAMPS_MAX];

@@ -13,9 +13,9 @@
 ** the last flush has just answered, but no longer than half of what a flush takes: where flushes are
 ** slow, that makes fewer of them; where they are fast it costs nothing to speak of.
 **
-** Where flushes are quick, and nobody else is served, it is not worth a thread: handing over and being
-** woken takes as long as the flush, and on two cores takes it from the clients. Then the loop flushes
-** itself (flusher_flush), all that came in its round in one.
+** Where flushes are quick, and nobody else is served, it is not worth a thread, which takes its
+** time from the loop and the clients where cores are few. Then the loop flushes itself
+** (flusher_flush), all that came in its round in one.
 **
 ** With a group_size above 1 the thread waits until so many transactions are there, or until the
 ** first of them has waited for group_timeout.
@@ -59,8 +59,8 @@ bool flusher_ask(flusher *f, uint64_t seq);
 /* Whether a flush is expected to take so little that the loop can do it, and none is asked for. */
 bool flusher_is_quick(flusher *f);
 
-/* By the loop's thread, through its own handle: flush what was handed over through seq. False: somebody
-** else is flushing, and the thread has to be asked. */
+/* By the loop's thread, through its own handle: flush what was handed over through seq. False:
+** somebody else is flushing, and the thread has to be asked. */
 bool flusher_flush(flusher *f, kv *db, uint64_t seq);
 
 /* KV_OK, or why nothing can be flushed any more. */

@@ -44,7 +44,8 @@ static void ask_for_flush(server *s) {
   s->has_served = false;
 }
 
-/* Whether the loop should flush itself: that is quick, and holds up only who waits for it anyway. */
+/* Whether the loop should flush itself: that is quick, and holds up only who waits for it
+** anyway. */
 static bool should_flush_here(server *s) {
   return !s->has_served && wants_flush(s) && flusher_is_quick(&s->flusher);
 }
@@ -84,8 +85,8 @@ static void on_retry(uv_timer_t *timer) {
   }
 }
 
-/* Send what may be sent. Executing what had waited for that may hand over more. The turn was kept for
-** all the writes of the round, which are written together so. */
+/* Send what may be sent. Executing what had waited for that may hand over more. The turn was
+** kept for all the writes of the round, which are written together so. */
 static void answer(server *s) {
   release_replies(s);
   while (s->lists[LIST_TOUCHED].first != NULL) conn_send(s->lists[LIST_TOUCHED].first);

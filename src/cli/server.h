@@ -5,15 +5,16 @@
 **
 **      poll     sockets that have something to read: requests are parsed and executed at once, each
 **               write as a transaction of its own, handed over to the log without waiting
-**      prepare  replies that depend on nothing unflushed are sent; then what was handed over is flushed,
-**               and the replies to it are sent; the round ends, and the loop sleeps until something
-**               comes
+**      prepare  replies that depend on nothing unflushed are sent; then what was handed over is
+**               flushed, and the replies to it are sent; the round ends, and the loop sleeps until
+**               something comes
 **
-** The loop flushes itself if flushes are quick, of late, and since the last one it has served nobody
-** who did not have to wait for it. Else the flush thread does (flusher.h): while it is at it the loop
-** goes through as many rounds as there is work for; then the thread wakes the loop, and the replies that
-** the flush covers are sent. Either way nothing that a crash could take back is ever told to anybody,
-** be it the reply to a write or to a read (FULL; what the other modes promise is in kv.h).
+** The loop flushes itself if flushes are quick, of late, and since the last one it has served
+** nobody who did not have to wait for it. Else the flush thread does (flusher.h): while it is at
+** it the loop goes through as many rounds as there is work for; then the thread wakes the loop,
+** and the replies that the flush covers are sent. Either way nothing that a crash could take back
+** is ever told to anybody, be it the reply to a write or to a read (FULL; what the other modes
+** promise is in kv.h).
 **
 ** Reading. A connection reads the published version, unless a reply of its own depends on a later
 ** one: then it reads the newest version, so that it sees its own writes in order, and its reply waits

@@ -133,7 +133,8 @@ static void test_unless_busy(void) {
   MUST(kv_close(db, &help_err));
 }
 
-/* Or in another one, which has the lock; and what was not flushed then is flushed by who waits for it. */
+/* Or in another one, which has the lock; and what was not flushed then is flushed by who waits
+** for it. */
 static void test_unless_busy_elsewhere(void) {
   kv_options options = {.path = "no_wait.log", .settings = FULL};
   kv *db;

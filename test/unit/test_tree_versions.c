@@ -371,8 +371,9 @@ static void more_pins_than_stamps(void) {
   }
 }
 
-/* A reader stays, and more versions than stamps are always waiting to be published: what came and went
-** since the reader is freed all the same, so that garbage does not grow with the number of edits. */
+/* A reader stays, and more versions than stamps are always waiting to be published: what came
+** and went since the reader is freed all the same, so that garbage does not grow with the number
+** of edits. */
 static void long_reader_holds_its_own(void) {
   static const kv_value value = {.type = KV_NULL};
   enum { EDITS = 100 * TREE_STAMPS_MAX, BEHIND = 2 * TREE_STAMPS_MAX, STEP = TREE_STAMPS_MAX / 2 };
