@@ -221,7 +221,7 @@ int main(void) {
   for (int mode = KV_SYNC_OFF; mode <= KV_SYNC_FULL; mode++) {
     unsigned long nth = 1;
     while (test_death((kv_sync)mode, nth)) nth++;
-    CHECK(nth > 30);
+    CHECK(nth > 20);
     deaths += nth - 1;
   }
   printf("%lu deaths\n", deaths);
