@@ -102,7 +102,7 @@ foreach {name command round divisor} $paths {
 file delete -force $folder
 
 if {[environment UPDATE 0]} {
-  if {[llength $argv]} { set counted [dict merge [dict filter $kept script {name text} { string is double $text }] $counted] }
+  if {[llength $argv]} { set counted [dict merge [dict remove $kept {*}[dict keys $versions]] $counted] }
   write_numbers $versions $counted
   puts "bench-check: wrote $numbers"
   exit 0

@@ -87,6 +87,16 @@ void face_result_text(sqlite3_context *context, const char *text, size_t size) {
   sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
 }
 
+/* SQLite asks for the NUL behind a text, or makes a copy for it later, but only without a size. */
+static void result_string(sqlite3_context *context, const kv_value *value,
+                          void (*release)(void *)) {
+  if (memchr(value->data, '\0', value->size) == NULL) {
+    sqlite3_result_text(context, value->data, -1, release);
+  } else {
+    sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
+  }
+}
+
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold) {
   void (*release)(void *) = hold != NULL ? kv_bytes_release : SQLITE_TRANSIENT;
   switch (value->type) {
@@ -97,8 +107,7 @@ void face_result(sqlite3_context *context, const kv_value *value, const char *ho
     sqlite3_result_double(context, value->real);
     break;
   case KV_TEXT:
-    if (hold == NULL) face_result_text(context, value->data, value->size);
-    else sqlite3_result_text64(context, value->data, value->size, release, SQLITE_UTF8);
+    result_string(context, value, release);
     break;
   case KV_BLOB:
     sqlite3_result_blob64(context, value->data, value->size, release);

@@ -67,8 +67,8 @@ int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...);
 ** sqlite3_column_text would else append by one more allocation. */
 void face_result_text(sqlite3_context *context, const char *text, size_t size);
 
-/* Set a function's or column's result to a value; `hold` is a reference from kv_cursor_bytes_hold,
-** or NULL to copy. */
+/* Set a function's or column's result to a value, of which a text is followed by a NUL; `hold` is a
+** reference from kv_cursor_bytes_hold, or NULL to copy. */
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold);
 
 /* Read a value as SQLite has it, or as UTF-8 (*text is NULL if it is NULL); the bytes live as long as

@@ -133,6 +133,15 @@ static void column_status(sqlite3_context *context, const inspect_row *row) {
   }
 }
 
+/* A text stands in the line, without a NUL behind it. */
+static void column_value(sqlite3_context *context, const inspect_row *row) {
+  if (row->has_value && row->value.type == KV_TEXT) {
+    face_result_text(context, row->value.data, row->value.size);
+  } else if (row->has_value) {
+    face_result(context, &row->value, NULL);
+  }
+}
+
 static int lines_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column) {
   const lines_cursor *c = (const lines_cursor *)base;
   const inspect_row *row = &c->row;
@@ -152,7 +161,7 @@ static int lines_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int
     }
     break;
   case LINE_VALUE:
-    if (row->has_value) face_result(context, &row->value, NULL);
+    column_value(context, row);
     break;
   case LINE_DURABLE_SEQ:
     if (row->op != NULL && strcmp(row->op, "COMMIT") == 0) {

@@ -45,7 +45,8 @@ typedef struct scan {
   bool descending;
   size_t depth; /* only keys of so many segments; 0: any */
   fold like;    /* only keys that begin so, in either case */
-  bool single;  /* a get: there is no next */
+  bool single;  /* a get: there is no next, and nothing to free */
+  bool general; /* any other: forget() has to look at all of this */
   bool parents; /* the list is one of parents */
   range whole;  /* then the interval that each of them narrows */
   char *list;   /* the keys of an IN, one behind the other; sqlite3_malloc'ed, NULL: none */
@@ -84,6 +85,7 @@ static scan *scan_new(table *t, kv_error *err) {
   }
   memset(s, 0, sizeof *s);
   s->visited = &t->link->visited;
+  s->left = -1;
   if (kv_cursor_open(t->link->db, &s->cursor, err) == KV_OK) return s;
   scan_free(s);
   return NULL;
@@ -107,6 +109,8 @@ int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
 }
 
 static void forget(scan *s) {
+  s->single = false;
+  if (!s->general) return;
   range_free(&s->range);
   range_free(&s->whole);
   fold_free(&s->like);
@@ -117,7 +121,7 @@ static void forget(scan *s) {
   s->list_keys = NULL;
   s->list_count = s->list_at = 0;
   s->left = -1;
-  s->at_root = s->visit_root = s->descending = s->single = s->parents = false;
+  s->at_root = s->visit_root = s->descending = s->parents = s->general = false;
   s->depth = 0;
 }
 
@@ -325,6 +329,8 @@ static int pass_to_spelling(scan *s, const char *key, size_t size) {
 /* The cursor has moved: go on to the next key that belongs to the scan, or to the end. */
 static int settle(scan *s) {
   int rc = KV_OK;
+  const range_bound *last = s->descending ? &s->range.low : &s->range.high;
+  if (last->bytes == NULL && s->depth == 0 && s->like.size == 0) return SQLITE_OK; /* all do */
   while (rc == KV_OK && kv_cursor_valid(s->cursor)) {
     size_t size;
     const char *key = kv_cursor_key(s->cursor, &size);
@@ -630,6 +636,7 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     find(s, key, (size_t)sqlite3_value_bytes(argv[0]));
     return SQLITE_OK;
   }
+  s->general = true;
   s->descending = (plan & PLAN_DESC) != 0;
   sqlite3_int64 offset = 0;
   int rc = SQLITE_OK;
@@ -671,39 +678,40 @@ static void column_value(const scan *s, sqlite3_context *context) {
   face_result(context, &value, kv_cursor_bytes_hold(s->cursor));
 }
 
-int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column) {
-  const scan *s = (const scan *)base;
-  /* In an UPDATE that leaves the column alone nobody needs it; but without the key it would fail. */
-  if (column != COLUMN_KEY && sqlite3_vtab_nochange(context)) return SQLITE_OK;
-  size_t size, name = 0;
+/* What is computed of the key. */
+static void column_computed(const scan *s, sqlite3_context *context, int column) {
+  size_t size, name;
   const char *key = kv_cursor_key(s->cursor, &size);
-  if (column == COLUMN_PARENT || column == COLUMN_NAME) {
-    name = size;
-    while (name > 0 && key[name - 1] != '/') name--;
-  }
+  for (name = size; name > 0 && key[name - 1] != '/'; name--) continue;
   switch (column) {
-  case COLUMN_KEY:
-    face_result_text(context, key, size);
-    break;
-  case COLUMN_VALUE:
-    column_value(s, context);
-    break;
   case COLUMN_ROOT:
-    if (s->root != NULL) {
-      face_result_text(context, s->root, s->root_size);
-    }
+    if (s->root != NULL) sqlite3_result_text(context, s->root, -1, SQLITE_TRANSIENT);
     break;
   case COLUMN_PARENT:
     face_result_text(context, key, name > 0 ? name - 1 : 0);
     break;
   case COLUMN_NAME:
-    face_result_text(context, key + name, size - name);
+    sqlite3_result_text(context, key + name, -1, SQLITE_TRANSIENT);
     break;
   case COLUMN_DEPTH:
     sqlite3_result_int64(context, (sqlite3_int64)depth_of(key, size));
     break;
   default:
     break; /* the command column is always NULL */
+  }
+}
+
+int scan_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int column) {
+  const scan *s = (const scan *)base;
+  if (column == COLUMN_KEY) {
+    size_t size;
+    sqlite3_result_text(context, kv_cursor_key(s->cursor, &size), -1, SQLITE_TRANSIENT);
+  } else if (sqlite3_vtab_nochange(context)) {
+    /* In an UPDATE that leaves the column alone nobody needs it; but without the key it would fail. */
+  } else if (column == COLUMN_VALUE) {
+    column_value(s, context);
+  } else {
+    column_computed(s, context, column);
   }
   return SQLITE_OK;
 }

@@ -216,8 +216,8 @@ int kv_cursor_prev(kv_cursor *c);
 
 bool kv_cursor_valid(const kv_cursor *c);
 
-/* Where it stands. The keypath is NUL-terminated; both live as long as the cursor's version, that
-** is, until it is closed or refreshed. */
+/* Where it stands. The keypath is NUL-terminated, and so is a text, which may have NULs in it as well;
+** both live as long as the cursor's version, that is, until it is closed or refreshed. */
 const char *kv_cursor_key(const kv_cursor *c, size_t *size);
 void kv_cursor_value(const kv_cursor *c, kv_value *out);
 

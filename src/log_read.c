@@ -142,6 +142,13 @@ int log_reader_line(log_reader *r, uint64_t offset, char **line, size_t *line_si
   return KV_OK;
 }
 
+void log_reader_peek(const log_reader *r, uint64_t offset, const char **data, size_t *size) {
+  bool there = offset >= r->window_offset && offset < window_end(r);
+  assert(offset >= r->given_offset);
+  *data = there ? r->window.data + (offset - r->window_offset) : NULL;
+  *size = there ? (size_t)(window_end(r) - offset) : 0;
+}
+
 int log_reader_zeros(log_reader *r, uint64_t offset, bool *zeros) {
   for (;;) {
     char *data;

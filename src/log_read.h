@@ -49,6 +49,10 @@ void log_reader_free(log_reader *r);
 ** ends first). At the end of the file: *line_size 0 and *ended false. */
 int log_reader_line(log_reader *r, uint64_t offset, char **line, size_t *line_size, bool *ended);
 
+/* What is in the window from offset on, which is not before the last line given, as it is in the file:
+** a look ahead that reads nothing. *size is 0 if nothing is there. */
+void log_reader_peek(const log_reader *r, uint64_t offset, const char **data, size_t *size);
+
 /* The transaction that starts at offset: reads on to the first line that begins like a COMMIT and
 ** verifies its crc. KV_ETORN: no such line before the end of the file, or it is malformed, or its
 ** crc is not that of the bytes. Nothing is decoded or given out; the caller walks

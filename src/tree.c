@@ -252,6 +252,22 @@ const tree_leaf *tree_find(tree_ref ref, const char *key, size_t size) {
   return leaf_mismatch(ref_leaf(ref), key, size) == size ? ref_leaf(ref) : NULL;
 }
 
+void tree_warm(tree_ref top, const tree_key *keys, size_t count) {
+  tree_ref at[TREE_WARM_MAX];
+  assert(count <= TREE_WARM_MAX);
+  for (size_t i = 0; i < count; i++) at[i] = top;
+  for (bool below = top != 0; below;) {
+    below = false;
+    for (size_t i = 0; i < count; i++) {
+      if (ref_is_leaf(at[i])) continue;
+      at[i] = closest_child(ref_inner(at[i]), keys[i].bytes, keys[i].size);
+      __builtin_prefetch((const char *)(at[i] & ~(tree_ref)1));
+      __builtin_prefetch((const char *)(at[i] & ~(tree_ref)1) + 64);
+      below = true;
+    }
+  }
+}
+
 tree_ref find_below(tree_ref ref, const char *key, size_t size) {
   while (ref != 0 && !ref_is_leaf(ref) && inner_offset(ref_inner(ref)) <= size) {
     const tree_inner *node = ref_inner(ref);

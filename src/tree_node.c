@@ -13,9 +13,10 @@ static bool leaf_is_apart(const tree_leaf *leaf) {
   return value_is_bytes(leaf->type) && leaf->value_size > LEAF_INLINE_MAX;
 }
 
+/* A text is followed by a NUL, so that it can be handed on as a C string. */
 static size_t value_room(unsigned type, size_t size) {
   if (type == KV_NULL) return 0;
-  if (value_is_bytes(type) && size <= LEAF_INLINE_MAX) return size;
+  if (value_is_bytes(type) && size <= LEAF_INLINE_MAX) return size + (type == KV_TEXT);
   return 8;
 }
 
@@ -34,11 +35,12 @@ static tree_bytes *leaf_bytes(const tree_leaf *leaf) {
 }
 
 static tree_bytes *bytes_new(const char *data, size_t size) {
-  tree_bytes *bytes = os.malloc(sizeof *bytes + size);
+  tree_bytes *bytes = os.malloc(sizeof *bytes + size + 1);
   if (bytes == NULL) return NULL;
   atomic_init(&bytes->references, 1);
   bytes->size = size;
   memcpy(bytes->data, data, size);
+  bytes->data[size] = '\0';
   return bytes;
 }
 
@@ -61,8 +63,9 @@ tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const
       return NULL;
     }
     memcpy(at, &bytes, sizeof bytes);
-  } else if (value_size > 0) {
-    memcpy(at, value->data, value_size);
+  } else if (value_is_bytes(value->type)) {
+    if (value_size > 0) memcpy(at, value->data, value_size);
+    if (value->type == KV_TEXT) at[value_size] = '\0';
   } else if (value->type == KV_INTEGER) {
     memcpy(at, &value->integer, sizeof value->integer);
   } else if (value->type == KV_REAL) {
@@ -264,10 +267,6 @@ const tree_leaf *first_leaf(tree_ref ref) {
 }
 
 const tree_leaf *closest_leaf(tree_ref ref, const char *key, size_t size) {
-  while (!ref_is_leaf(ref)) {
-    const tree_inner *node = ref_inner(ref);
-    const tree_ref *child = inner_find(node, key_byte(key, size, inner_offset(node)));
-    ref = child != NULL ? *child : inner_refs(node)[0];
-  }
+  while (!ref_is_leaf(ref)) ref = closest_child(ref_inner(ref), key, size);
   return ref_leaf(ref);
 }

@@ -3,7 +3,7 @@
 **
 ** A leaf is a keypath with its value, in one block:
 **
-**     tag: stamp 48 | key size 16     value_size    type   key bytes, NUL, value bytes
+**     tag: stamp 48 | key size 16     value_size    type   key bytes, NUL, value bytes (text: NUL)
 **     +-----------------------------+-------------+------+---------------------------+
 **     | 8                           | 4           | 1    | ...                       |
 **     +-----------------------------+-------------+------+---------------------------+
@@ -160,6 +160,12 @@ static inline tree_ref *inner_find(const tree_inner *node, uint8_t byte) {
   bool equal;
   unsigned place = inner_place(node, byte, &equal);
   return equal ? inner_refs(node) + place : NULL;
+}
+
+/* The child that agrees longest with key, if any key below node does. */
+static inline tree_ref closest_child(const tree_inner *node, const char *key, size_t size) {
+  const tree_ref *child = inner_find(node, key_byte(key, size, inner_offset(node)));
+  return child != NULL ? *child : inner_refs(node)[0];
 }
 
 /* Put a child in, which must be a new byte and have room; take one out. */
