@@ -135,11 +135,11 @@ static int apply_line(replay *p, uint64_t offset, char *line, size_t size) {
   }
   if (record.op == LOG_WRITE) {
     rc = tree_put(p->tree, record.key, record.key_size, &record.value, NULL);
-  } else if (record.op == LOG_DELETE) {
+  } else {
     rc = tree_delete(p->tree, record.key, record.key_size, NULL);
   }
   p->found->lines++;
-  p->found->ops += record.op != LOG_COMMIT;
+  p->found->ops++;
   return rc;
 }
 
@@ -147,7 +147,8 @@ static int apply_line(replay *p, uint64_t offset, char *line, size_t size) {
 ** the cache. */
 static int apply(replay *p, const log_transaction *t) {
   if (p->found->header.base_seq > 0 && p->found->transactions == 0) p->warm_end = t->end_offset;
-  for (uint64_t offset = t->offset; p->tree != NULL && offset < t->end_offset;) {
+  uint64_t offset = t->offset;
+  for (uint64_t i = 0; p->tree != NULL && i < t->ops; i++) {
     char *line;
     size_t size;
     bool ended;
@@ -157,7 +158,7 @@ static int apply(replay *p, const log_transaction *t) {
     if (rc != KV_OK) return rc;
     offset += size + 1;
   }
-  if (p->tree == NULL) p->found->lines += t->ops + 1;
+  p->found->lines += p->tree == NULL ? t->ops + 1 : 1; /* the COMMIT line */
   p->found->end = t->end_offset;
   p->found->seq = t->seq;
   p->found->transactions++;

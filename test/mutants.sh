@@ -164,10 +164,19 @@ mutant 'a checkpoint forgets the sums of earlier parts' 'test_crash checkpoint' 
 mutant 'a draft is dropped that has become the log' 'test_crash checkpoint' log_write.c \
   's/  \*draft = \(log_draft\)\{.writer.fd = -1\}; \/\* nothing[^\n]*\n//'
 
+# --- the tree -------------------------------------------------------------------------------------------
+
+mutant 'a text has no NUL behind it' 'test_tree' tree_node.c \
+  's/at\[value_size\] = .\\0.;/at[value_size] = 1;/'
+mutant 'a large text has no NUL behind it' 'test_tree' tree_node.c \
+  's/bytes->data\[size\] = .\\0.;/bytes->data[size] = 1;/'
+
 # --- recovery -------------------------------------------------------------------------------------------
 
 mutant 'applies what its COMMIT does not verify' 'test_crash commits' log_read.c \
   's/  if \(s.crc != commit.crc\) return KV_ETORN;\n//'
+mutant 'applies all but the last line of a transaction' 'test_crash commits' recover.c \
+  's/i < t->ops/i + 1 < t->ops/'
 mutant 'applies a transaction that is not the next' 'test_kv' recover.c \
   's/if \(rc == KV_OK && t.seq != p->found->seq \+ 1\) rc = KV_ETORN;\n//'
 mutant 'does not look ahead at a torn place' 'damage.test' recover.c \

@@ -342,6 +342,7 @@ static inline bool model_same_leaf(const model_entry *entry, const tree_leaf *le
   if (value.type == KV_NULL) return true;
   if (value.type == KV_INTEGER) return value.integer == entry->value.integer;
   if (value.type == KV_REAL) return memcmp(&value.real, &entry->value.real, 8) == 0;
+  if (value.type == KV_TEXT && value.data[value.size] != '\0') return false;
   return value.size == entry->value.size &&
          (value.size == 0 || memcmp(value.data, entry->value.data, value.size) == 0);
 }
@@ -365,6 +366,8 @@ static inline const char *model_probe(const model *m, tree_ref top, const char *
   if (!model_same_leaf(equal ? m->entries[at] : NULL, tree_find(top, key, size))) {
     return model_says("found '%.*s' wrongly", (int)(size < 99 ? size : 99), key);
   }
+  tree_key near[] = {{key, size}, {key, size / 2}, {"", 0}};
+  tree_warm(top, near, 3); /* does nothing that could be seen */
   if (tree_rank(top, key, size) != at) {
     return model_says("rank of '%.*s'", (int)(size < 99 ? size : 99), key);
   }
