@@ -220,6 +220,7 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     }
     rc = help_switch(s, err);
     if (rc != KV_OK) return rc;
+    os_pause(FIND_PAUSE_NS);
   }
 }
 
