@@ -2,6 +2,8 @@
 #include "fault_table.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 fault_state fault;
 
@@ -142,4 +144,14 @@ void fail_call(fault_call call, unsigned long nth, bool for_ever, int reason) {
 void fail_nothing(void) {
   fault.skew_ns = 0;
   fault.left = 0;
+}
+
+void fail_threads(bool fail) {
+  static pthread_attr_t usual;
+  pthread_attr_t attributes;
+  if (fail && pthread_getattr_default_np(&usual) != 0) abort();
+  if (pthread_attr_init(&attributes) != 0) abort();
+  if (fail && pthread_attr_setstacksize(&attributes, (size_t)1 << 60) != 0) abort();
+  if (pthread_setattr_default_np(fail ? &attributes : &usual) != 0) abort();
+  pthread_attr_destroy(&attributes);
 }

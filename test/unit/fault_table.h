@@ -55,4 +55,7 @@ void faults_install(void);
 void fail_call(fault_call call, unsigned long nth, bool for_ever, int reason);
 void fail_nothing(void);
 
+/* Let no thread be started, or let them again: every new one gets a stack that no machine has room for. */
+void fail_threads(bool fail);
+
 #endif

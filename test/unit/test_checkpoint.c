@@ -443,25 +443,15 @@ static void test_lines_not_written(void) {
 }
 
 /* A checkpoint that should start by itself and cannot is tried again with a later commit. */
-static void let_threads_fail(bool fail) {
-  static pthread_attr_t usual;
-  pthread_attr_t attributes;
-  if (fail && pthread_getattr_default_np(&usual) != 0) abort();
-  if (pthread_attr_init(&attributes) != 0) abort();
-  if (fail && pthread_attr_setstacksize(&attributes, (size_t)1 << 60) != 0) abort();
-  if (pthread_setattr_default_np(fail ? &attributes : &usual) != 0) abort();
-  pthread_attr_destroy(&attributes);
-}
-
 static void test_no_thread(void) {
   start();
   kv_settings settings = {.synchronous = KV_SYNC_OFF, .group_size = 1, .auto_checkpoint = 1000};
-  let_threads_fail(true);
+  fail_threads(true);
   kv_set_settings(db, &settings);
   for (int i = 0; i < 20; i++) commit_text("a", 'a', 1000);
   CHECK(!own->checkpointer.started && !atomic_load(&own->checkpointer.busy));
   CHECK_INT(help_stats(db).checkpoints, 0);
-  let_threads_fail(false);
+  fail_threads(false);
   commit_text("a", 'b', 1000);
   CHECK(own->checkpointer.started);
   while (atomic_load(&own->checkpointer.busy)) usleep(1000);

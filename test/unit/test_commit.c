@@ -339,24 +339,13 @@ static void test_not_covered(void) {
 
 /* --- no thread can be started ---------------------------------------------------------------------------- */
 
-/* Every new thread gets a stack that no machine has room for. */
-static void let_threads_fail(bool fail) {
-  static pthread_attr_t usual;
-  pthread_attr_t attributes;
-  if (fail && pthread_getattr_default_np(&usual) != 0) abort();
-  if (pthread_attr_init(&attributes) != 0) abort();
-  if (fail && pthread_attr_setstacksize(&attributes, (size_t)1 << 60) != 0) abort();
-  if (pthread_setattr_default_np(fail ? &attributes : &usual) != 0) abort();
-  pthread_attr_destroy(&attributes);
-}
-
 /* Then a NORMAL commit flushes itself. */
 static void test_no_flush_thread(void) {
   commit_ticket ticket;
   start();
-  let_threads_fail(true);
+  fail_threads(true);
   MUST(hand_over(&ticket, KV_SYNC_NORMAL, 100, LATER, 1));
-  let_threads_fail(false);
+  fail_threads(false);
   CHECK_INT(visible(), 1);
   CHECK_INT(atomic_load(&page.durable_seq), 1);
   CHECK_INT(queue.stats.flushes, 1);
@@ -389,7 +378,7 @@ static void test_no_flush_thread_in_flight(void) {
   start();
   MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 1));
   os.fdatasync = commit_and_fdatasync;
-  let_threads_fail(true);
+  fail_threads(true);
   CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
   CHECK_INT(visible(), 3);
   CHECK_INT(atomic_load(&page.durable_seq), 1);
@@ -401,7 +390,7 @@ static void test_no_flush_thread_in_flight(void) {
   CHECK_INT(commit_wait(&queue, &others[2], &help_err), KV_OK);
   alarm(0);
   os.now_ns = now_ns;
-  let_threads_fail(false);
+  fail_threads(false);
   CHECK_INT(queue.stats.flushes, 2);
   CHECK_INT(visible(), 4);
   CHECK_INT(atomic_load(&page.durable_seq), 4);
