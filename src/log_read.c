@@ -143,10 +143,13 @@ int log_reader_line(log_reader *r, uint64_t offset, char **line, size_t *line_si
 }
 
 void log_reader_peek(const log_reader *r, uint64_t offset, const char **data, size_t *size) {
-  bool there = offset >= r->window_offset && offset < window_end(r);
+  uint64_t before = offset - r->window_offset; /* wraps around if the window has gone on */
   assert(offset >= r->given_offset);
-  *data = there ? r->window.data + (offset - r->window_offset) : NULL;
-  *size = there ? (size_t)(window_end(r) - offset) : 0;
+  *data = NULL;
+  *size = 0;
+  if (before >= r->window.size) return;
+  *data = r->window.data + before;
+  *size = r->window.size - (size_t)before;
 }
 
 int log_reader_zeros(log_reader *r, uint64_t offset, bool *zeros) {

@@ -337,6 +337,35 @@ static void test_not_covered(void) {
   stop(KV_OK);
 }
 
+/* --- flushing what can be flushed at once ----------------------------------------------------------------- */
+
+static int flush_and_fdatasync(int fd) {
+  os.fdatasync = fault.real.fdatasync;
+  CHECK_INT(commit_flush_unless_busy(&queue, &help_err), KV_EBUSY);
+  CHECK(says("another flush is under way"));
+  return fault.real.fdatasync(fd);
+}
+
+static void test_flush_unless_busy(void) {
+  commit_ticket tickets[2];
+  start();
+  CHECK_INT(commit_flush_unless_busy(&queue, &help_err), KV_OK);
+  CHECK_INT(queue.stats.flushes, 0);
+  MUST(hand_over(&tickets[0], KV_SYNC_FULL, 1, NOW, 1));
+  CHECK_INT(commit_flush_unless_busy(&queue, &help_err), KV_OK);
+  CHECK_INT(queue.stats.flushes, 1);
+  CHECK_INT(visible(), 1);
+  CHECK_INT(commit_wait(&queue, &tickets[0], &help_err), KV_OK);
+  MUST(hand_over(&tickets[1], KV_SYNC_FULL, 1, NOW, 2));
+  os.fdatasync = flush_and_fdatasync;
+  CHECK_INT(commit_wait(&queue, &tickets[1], &help_err), KV_OK);
+  CHECK_INT(queue.stats.flushes, 2);
+  commit_break(&queue, KV_EIO, "out of order");
+  CHECK_INT(commit_flush_unless_busy(&queue, &help_err), KV_EIO);
+  CHECK(says("out of order"));
+  stop(KV_OK);
+}
+
 /* --- no thread can be started ---------------------------------------------------------------------------- */
 
 /* Then a NORMAL commit flushes itself. */
@@ -445,6 +474,7 @@ int main(void) {
   test_told_meanwhile();
   test_replaced_in_flight();
   test_not_covered();
+  test_flush_unless_busy();
   test_no_flush_thread();
   test_no_flush_thread_in_flight();
   test_failed_write();

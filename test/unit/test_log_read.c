@@ -264,7 +264,7 @@ static void whole_log_is_read(const model *m) {
   log_reader r;
   log_transaction t;
   buf again = {0};
-  uint64_t offset = m->header_size;
+  uint64_t offset = m->header_size, peeked = 0;
   file_set(m->log.data, m->log.size);
   reader_start(&r, m->log.size);
   for (size_t i = 0; i < m->count; i++) {
@@ -276,6 +276,10 @@ static void whole_log_is_read(const model *m) {
       size_t size;
       bool ended;
       log_record record;
+      const char *ahead;
+      log_reader_peek(&r, at, &ahead, &size);
+      CHECK(size <= m->log.size - at && (size == 0 || memcmp(ahead, m->log.data + at, size) == 0));
+      peeked += size > 0;
       if (!CHECK_INT(log_reader_line(&r, at, &line, &size, &ended), KV_OK) || !ended) break;
       at += size + 1;
       if (log_parse_record(line, size, &record, NULL) != KV_OK) break;
@@ -286,6 +290,7 @@ static void whole_log_is_read(const model *m) {
     offset = t.end_offset;
   }
   CHECK_INT(offset, m->log.size);
+  CHECK(peeked > 0);
   CHECK_INT(log_reader_transaction(&r, offset, &t), KV_ETORN);
   CHECK_INT(look_ahead(&r, m->header_size), KV_OK);
   CHECK_INT(got.count, m->count);
