@@ -110,6 +110,7 @@ static void warm(replay *p, uint64_t offset) {
   size_t count = 0, size;
   const char *start;
   log_reader_peek(&p->reader, offset, &start, &size);
+  if (size == 0) return;
   const char *line = start, *end = start + size, *lf;
   while (count < TREE_WARM_MAX && (lf = memchr(line, '\n', (size_t)(end - line))) != NULL) {
     size_t word = *line == 'W' ? sizeof "WRITE" : *line == 'D' ? sizeof "DELETE" : SIZE_MAX;
