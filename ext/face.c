@@ -127,7 +127,13 @@ int face_text(sqlite3_value *from, const char **text, size_t *size) {
   return SQLITE_OK;
 }
 
-int face_value(sqlite3_value *from, kv_value *out) {
+void face_text_in_place(sqlite3_value *from, const char **text, size_t *size) {
+  *text = sqlite3_value_blob(from);
+  *size = (size_t)sqlite3_value_bytes(from);
+  if (*text == NULL) *text = ""; /* an empty one has no address */
+}
+
+int face_value(sqlite3_value *from, bool utf8, kv_value *out) {
   *out = (kv_value){.type = KV_NULL};
   switch (sqlite3_value_type(from)) {
   case SQLITE_INTEGER:
@@ -140,7 +146,9 @@ int face_value(sqlite3_value *from, kv_value *out) {
     break;
   case SQLITE_TEXT:
     out->type = KV_TEXT;
-    return face_text(from, &out->data, &out->size);
+    if (!utf8) return face_text(from, &out->data, &out->size);
+    face_text_in_place(from, &out->data, &out->size);
+    break;
   case SQLITE_BLOB:
     out->type = KV_BLOB;
     out->data = sqlite3_value_blob(from);

@@ -72,8 +72,13 @@ void face_result_text(sqlite3_context *context, const char *text, size_t size);
 void face_result(sqlite3_context *context, const kv_value *value, const char *hold);
 
 /* Read a value as SQLite has it, or as UTF-8 (*text is NULL if it is NULL); the bytes live as long as
-** the sqlite3_value is unchanged. SQLITE_OK or SQLITE_NOMEM: a text may have to be converted. */
-int face_value(sqlite3_value *from, kv_value *out);
+** the sqlite3_value is unchanged. SQLITE_OK or SQLITE_NOMEM: a text may have to be converted. `utf8`
+** tells that the database has UTF-8 (face_is_utf8). */
+int face_value(sqlite3_value *from, bool utf8, kv_value *out);
 int face_text(sqlite3_value *from, const char **text, size_t *size);
+
+/* The bytes of a TEXT in a database with UTF-8, as they lie: SQLite would copy many a text to put a NUL
+** behind it. */
+void face_text_in_place(sqlite3_value *from, const char **text, size_t *size);
 
 #endif

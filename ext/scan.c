@@ -630,10 +630,15 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
   scan *s = (scan *)base;
   forget(s);
   if (is_get(plan, argv)) {
+    const char *key;
+    size_t size;
     s->single = true;
-    const char *key = (const char *)sqlite3_value_text(argv[0]);
-    if (key == NULL) return SQLITE_NOMEM;
-    find(s, key, (size_t)sqlite3_value_bytes(argv[0]));
+    if (((const table *)base->pVtab)->utf8) {
+      face_text_in_place(argv[0], &key, &size);
+    } else if (face_text(argv[0], &key, &size) != SQLITE_OK) {
+      return SQLITE_NOMEM;
+    }
+    find(s, key, size);
     return SQLITE_OK;
   }
   s->general = true;

@@ -29,7 +29,11 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
   if (type == SQLITE_BLOB) {
     return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
   }
-  if (face_text(value, &out->bytes, &out->size) != SQLITE_OK) return SQLITE_NOMEM;
+  if (type == SQLITE_TEXT && t->utf8) {
+    face_text_in_place(value, &out->bytes, &out->size);
+  } else if (face_text(value, &out->bytes, &out->size) != SQLITE_OK) {
+    return SQLITE_NOMEM;
+  }
   kv_error err;
   return kv_keypath_check(out->bytes, out->size, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }
@@ -114,7 +118,7 @@ static int insert_row(table *t, sqlite3_value **argv) {
   kv_value value;
   int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
   if (rc == SQLITE_OK) rc = check_free(t, &key);
-  if (rc == SQLITE_OK) rc = face_value(argv[2 + COLUMN_VALUE], &value);
+  if (rc == SQLITE_OK) rc = face_value(argv[2 + COLUMN_VALUE], t->utf8, &value);
   return rc == SQLITE_OK ? put(t, &key, &value) : rc;
 }
 
@@ -124,7 +128,7 @@ static int move_row(table *t, sqlite3_value **argv, const row_key *old, const ro
   if (rc != SQLITE_OK) return rc;
   if (!sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) {
     kv_value value;
-    rc = face_value(argv[2 + COLUMN_VALUE], &value);
+    rc = face_value(argv[2 + COLUMN_VALUE], t->utf8, &value);
     if (rc == SQLITE_OK) rc = delete_row(t, argv[0]);
     return rc == SQLITE_OK ? put(t, key, &value) : rc;
   }
@@ -149,7 +153,7 @@ static int update_row(table *t, sqlite3_value **argv) {
   if (!same) return move_row(t, argv, &old, &key);
   if (sqlite3_value_nochange(argv[2 + COLUMN_VALUE])) return SQLITE_OK;
   kv_value value;
-  rc = face_value(argv[2 + COLUMN_VALUE], &value);
+  rc = face_value(argv[2 + COLUMN_VALUE], t->utf8, &value);
   return rc == SQLITE_OK ? put(t, &key, &value) : rc;
 }
 
