@@ -66,13 +66,14 @@ static bool next_child(tree_walk *w) {
       w->step_count--;
       continue;
     }
-    const tree_ref *child = inner_refs(node) + step->index++;
-    bool folder = inner_find(node, '/') == child;
+    tree_ref child = inner_refs(node)[step->index++];
+    const tree_ref *below = inner_find(node, '/');
+    bool folder = below != NULL && *below == child;
     w->depth = step->depth + folder;
     if (folder && w->depth >= w->depth_max) continue;
     if (step->index == 1 && inner_find(node, 0) != NULL) continue; /* the node stood on before */
-    w->ref = *child;
-    w->label = first_leaf(*child);
+    w->ref = child;
+    w->label = first_leaf(child);
     return true;
   }
   return false;
