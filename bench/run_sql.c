@@ -125,10 +125,10 @@ static void run_text(connection *c, const char *sql) {
 
 /* --- the subject ------------------------------------------------------------------------------ */
 
-static void load_library(connection *c) {
+static void load_extension(connection *c) {
   char path[2 * PATH_MAX], program[PATH_MAX], *message = NULL;
-  const char *name = strrchr(file.library, '/'), *ours = getenv("KVSTORE_LIB");
-  name = name != NULL ? name + 1 : file.library;
+  const char *name = strrchr(file.extension, '/'), *ours = getenv("KVSTORE_LIB");
+  name = name != NULL ? name + 1 : file.extension;
   ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
   program[size > 0 ? size : 0] = '\0';
   *(strrchr(program, '/') != NULL ? strrchr(program, '/') : program) = '\0';
@@ -136,7 +136,7 @@ static void load_library(connection *c) {
   if (strcmp(name, "kvstore") == 0 && ours != NULL) {
     snprintf(path, sizeof path, "%s", ours);
   } else if (access(path, R_OK) != 0) {
-    snprintf(path, sizeof path, "%s/%s", c->options->origin, file.library);
+    snprintf(path, sizeof path, "%s/%s", c->options->origin, file.extension);
   }
   sqlite3_enable_load_extension(c->db, 1);
   if (sqlite3_load_extension(c->db, path, NULL, &message) != SQLITE_OK) bench_die(path, message);
@@ -151,7 +151,7 @@ static void *sql_open(const bench_options *o) {
                       NULL) != SQLITE_OK) {
     fail(c->db, file.database);
   }
-  if (file.library[0] != '\0') load_library(c);
+  if (file.extension[0] != '\0') load_extension(c);
   run_text(c, sql_file_section(&file, "setup", ""));
   return c;
 }

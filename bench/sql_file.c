@@ -35,7 +35,7 @@ void sql_file_read(const char *path, sql_file *out) {
       begin_section(out, path, line + 4);
     } else if (line[0] == '.') {
       (void)(sscanf(line, ".open %255s", out->database) == 1 ||
-             sscanf(line, ".load %255s", out->library) == 1);
+             sscanf(line, ".load %255s", out->extension) == 1);
     } else if (out->count > 0) {
       append(&out->sections[out->count - 1], line);
     }

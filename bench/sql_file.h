@@ -27,8 +27,8 @@ typedef struct sql_section {
 typedef struct sql_file {
   sql_section sections[SQL_SECTIONS_MAX];
   int count;
-  char database[256]; /* of .open; else :memory: */
-  char library[256];  /* of .load; else "" */
+  char database[256];  /* of .open; else :memory: */
+  char extension[256]; /* of .load; else "" */
 } sql_file;
 
 /* Read it; what cannot be read ends the program. */

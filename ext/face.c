@@ -127,10 +127,12 @@ int face_text(sqlite3_value *from, const char **text, size_t *size) {
   return SQLITE_OK;
 }
 
-void face_text_in_place(sqlite3_value *from, const char **text, size_t *size) {
+int face_text_in_place(sqlite3_value *from, bool utf8, const char **text, size_t *size) {
+  if (!utf8 || sqlite3_value_type(from) != SQLITE_TEXT) return face_text(from, text, size);
   *text = sqlite3_value_blob(from);
   *size = (size_t)sqlite3_value_bytes(from);
   if (*text == NULL) *text = ""; /* an empty one has no address */
+  return SQLITE_OK;
 }
 
 int face_value(sqlite3_value *from, bool utf8, kv_value *out) {
@@ -146,9 +148,7 @@ int face_value(sqlite3_value *from, bool utf8, kv_value *out) {
     break;
   case SQLITE_TEXT:
     out->type = KV_TEXT;
-    if (!utf8) return face_text(from, &out->data, &out->size);
-    face_text_in_place(from, &out->data, &out->size);
-    break;
+    return face_text_in_place(from, utf8, &out->data, &out->size);
   case SQLITE_BLOB:
     out->type = KV_BLOB;
     out->data = sqlite3_value_blob(from);

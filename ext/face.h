@@ -77,8 +77,8 @@ void face_result(sqlite3_context *context, const kv_value *value, const char *ho
 int face_value(sqlite3_value *from, bool utf8, kv_value *out);
 int face_text(sqlite3_value *from, const char **text, size_t *size);
 
-/* The bytes of a TEXT in a database with UTF-8, as they lie: SQLite would copy many a text to put a NUL
-** behind it. */
-void face_text_in_place(sqlite3_value *from, const char **text, size_t *size);
+/* As face_text, but a TEXT in a database with UTF-8 as it lies, without a NUL: SQLite would copy many a
+** text to put one behind it. */
+int face_text_in_place(sqlite3_value *from, bool utf8, const char **text, size_t *size);
 
 #endif

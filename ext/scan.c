@@ -633,13 +633,9 @@ int scan_filter(sqlite3_vtab_cursor *base, int plan, const char *words, int argc
     const char *key;
     size_t size;
     s->single = true;
-    if (((const table *)base->pVtab)->utf8) {
-      face_text_in_place(argv[0], &key, &size);
-    } else if (face_text(argv[0], &key, &size) != SQLITE_OK) {
-      return SQLITE_NOMEM;
-    }
-    find(s, key, size);
-    return SQLITE_OK;
+    int rc = face_text_in_place(argv[0], ((const table *)base->pVtab)->utf8, &key, &size);
+    if (rc == SQLITE_OK) find(s, key, size);
+    return rc;
   }
   s->general = true;
   s->descending = (plan & PLAN_DESC) != 0;

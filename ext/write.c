@@ -29,11 +29,8 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
   if (type == SQLITE_BLOB) {
     return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
   }
-  if (type == SQLITE_TEXT && t->utf8) {
-    face_text_in_place(value, &out->bytes, &out->size);
-  } else if (face_text(value, &out->bytes, &out->size) != SQLITE_OK) {
-    return SQLITE_NOMEM;
-  }
+  int rc = face_text_in_place(value, t->utf8, &out->bytes, &out->size);
+  if (rc != SQLITE_OK) return rc;
   kv_error err;
   return kv_keypath_check(out->bytes, out->size, &err) == KV_OK ? SQLITE_OK : face_fail(base, &err);
 }

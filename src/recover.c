@@ -113,6 +113,7 @@ static void warm(replay *p, uint64_t offset) {
   if (size == 0) return;
   const char *line = start, *end = start + size, *lf;
   while (count < TREE_WARM_MAX && (lf = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+    /* with its TAB */
     size_t word = *line == 'W' ? sizeof "WRITE" : *line == 'D' ? sizeof "DELETE" : SIZE_MAX;
     if (word < (size_t)(lf - line)) {
       const char *key = line + word, *tab = memchr(key, '\t', (size_t)(lf - key));
