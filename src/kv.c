@@ -451,8 +451,11 @@ bool kv_walk_node(const kv_walk *w, kv_node *out) {
                    .size = place->size,
                    .depth = place->depth,
                    .has_value = place->leaf != NULL};
-  tree_walk_counts(place, &out->children, &out->descendants);
   return true;
+}
+
+void kv_walk_counts(kv_walk *w, uint64_t *children, uint64_t *descendants) {
+  tree_walk_counts(&w->place, children, descendants);
 }
 
 void kv_walk_value(const kv_walk *w, kv_value *out) {

@@ -245,12 +245,11 @@ typedef struct kv_node {
   size_t size;      /* bytes of path */
   size_t depth;     /* segments */
   bool has_value;
-  uint64_t children;    /* direct ones */
-  uint64_t descendants; /* nodes below, with or without a value */
 } kv_node;
 
 /* A walk over the nodes at and below a keypath ("": all), in the order of their keypaths, on the
-** version of now. Nodes of more than depth_max segments are passed over and cost nothing. */
+** version of now. Nodes of more than depth_max segments are passed over and cost nothing. The cost of a
+** walk is linear in its nodes, however long their keypaths are. */
 typedef struct kv_walk kv_walk;
 
 /* Start; the walk stands on the first node. KV_ENOMEM, KV_EMISUSE (forked). */
@@ -263,6 +262,10 @@ int kv_walk_next(kv_walk *w);
 
 /* The node it stands on, valid until it moves or closes; false at the end. */
 bool kv_walk_node(const kv_walk *w, kv_node *out);
+
+/* How many children the node has, and how many nodes lie below it, with or without a value. Requires:
+** the walk stands on a node. */
+void kv_walk_counts(kv_walk *w, uint64_t *children, uint64_t *descendants);
 
 /* The node's value; KV_NULL if it has none. Valid until the walk is closed. */
 void kv_walk_value(const kv_walk *w, kv_value *out);

@@ -166,6 +166,14 @@ mutant 'a draft is dropped that has become the log' 'test_crash checkpoint' log_
 
 # --- the tree -------------------------------------------------------------------------------------------
 
+mutant 'each node of a walk counts the rest of its keypath anew' 'deep_tree.test' tree_walk.c \
+  's/w->counted\.ref == w->below && /false \&\& /'
+mutant 'counts of an edge go on from those of another' 'test_walk' tree_walk.c \
+  's/w->counted\.ref == w->below && w->counted\.from/w->counted.ref != 0 \&\& w->counted.from/'
+mutant 'a walk takes the label of the first child for all' 'test_walk' tree_walk.c \
+  's/if \(step->index > 1\) w->label/if (step->index > 2) w->label/'
+mutant 'a reply of KV.TREE has no limit' 'deep_tree.test' cli/cmd_tree.c \
+  's/TREE_REPLY_MAX \(\(size_t\)64 << 20\)/TREE_REPLY_MAX (SIZE_MAX \/ 2)/'
 mutant 'a text has no NUL behind it' 'test_tree' tree_node.c \
   's/at\[value_size\] = .\\0.;/at[value_size] = 1;/'
 mutant 'a large text has no NUL behind it' 'test_tree' tree_node.c \
