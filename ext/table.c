@@ -231,7 +231,14 @@ static void leave(table *t) {
 int table_begin_again(table *t) {
   kv *db = t->link->db;
   kv_error err;
-  int rc = kv_begin(db, 0, &err);
+  char *message = NULL;
+  int rc = session_check_name(t->session, t->link, t->schema, &message);
+  if (rc != SQLITE_OK) {
+    sqlite3_free(t->base.zErrMsg);
+    t->base.zErrMsg = message;
+    return rc;
+  }
+  rc = kv_begin(db, 0, &err);
   if (rc == KV_EBUSY) {
     int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
                                              : connection_busy_timeout_ms(t->session->connection);

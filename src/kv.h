@@ -61,10 +61,15 @@ typedef struct kv_options {
   const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
   const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
                               umask. A file in its place that is not there counts as NULL */
-  const char *apart_from;  /* a file that is something else, though it may be empty still: the log
-                              cannot be it. It is not opened. NULL: none */
-  bool readonly;           /* never writes, never creates */
-  kv_settings settings;    /* group_size 0: the default of its mode (kv_default_group_size) */
+  const char *const *databases; /* files of SQLite databases, though they may be empty still, up to
+                                   NULL: the log cannot be one of them, nor a side file of one
+                                   (FILE-wal and the like). They are not opened. NULL: none */
+  bool (*is_database)(const char *path); /* asks whether a file is an SQLite database: the log
+                                   cannot be a side file of it. NULL: the engine reads the
+                                   file, for which no SQLite of this process may have it open */
+  bool readonly;                         /* never writes, never creates */
+  bool may_be_missing;                   /* readonly: a file that is not there is an empty store */
+  kv_settings settings; /* group_size 0: the default of its mode (kv_default_group_size) */
 } kv_options;
 
 unsigned kv_default_group_size(kv_sync synchronous); /* FULL 1, others 50 */
@@ -81,10 +86,16 @@ const char *kv_version(void);
 /* Open a handle. A missing file is created with the first transaction, not before. *notice (may be
 ** NULL) is filled, with a code that is not KV_OK, if a torn tail had to be cut off; it comes once per
 ** opening of a store. The caller closes the handle with kv_close.
-** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, apart_from);
+** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, a name that
+** kv_check_name refuses);
 ** KV_EBUSY (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
 ** for byte as it was); KV_EREADONLY (open read-only in this process); KV_EIO. */
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err);
+
+/* What kv_open checks of the name alone: the log is neither one of the databases nor a side file of
+** one; and, if it is to be written, has no name that the engine uses beside another log. Databases may
+** appear later than the log was opened. KV_ECANTOPEN, KV_ENOMEM. */
+int kv_check_name(const kv_options *options, kv_error *err);
 
 /* Close a handle (NULL is allowed); its cursors must be closed before. An open transaction is rolled
 ** back. Closing the last handle of a store flushes it (not in mode OFF); if that fails the error is

@@ -79,9 +79,7 @@ static void prepare_process(void) {
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-/* The one absolute name of a file that may not exist yet: its folder's real path and its own name,
-** or the real path of what it links to. */
-static int canonical_path(const char *path, char **out, kv_error *err) {
+int store_canonical_path(const char *path, char **out, kv_error *err) {
   char *real = os.realpath(path);
   if (real != NULL) {
     *out = real;
@@ -138,12 +136,13 @@ static void store_free(store *s) {
   os.free(s);
 }
 
-static store *store_new(char *path, mode_t file_mode, bool readonly) {
+static store *store_new(char *path, mode_t file_mode, bool readonly, bool may_be_missing) {
   store *s = os.malloc(sizeof *s);
   if (s == NULL) return NULL;
   memset(s, 0, sizeof *s);
   s->path = path;
   s->readonly = readonly;
+  s->may_be_missing = may_be_missing;
   s->file_mode = file_mode;
   s->follow.fd = s->share.fd = -1;
   s->forks = atomic_load(&forks);
@@ -154,18 +153,20 @@ static store *store_new(char *path, mode_t file_mode, bool readonly) {
 }
 
 /* Find the store of a path in the list, or put a new one there; takes the path over. */
-static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, kv_error *err) {
+static int list_enter(char *path, mode_t file_mode, bool readonly, bool may_be_missing, store **out,
+                      kv_error *err) {
   static pthread_once_t prepared = PTHREAD_ONCE_INIT;
   pthread_once(&prepared, prepare_process);
   pthread_mutex_lock(&list_lock);
   store *s = list;
   while (s != NULL && !(path != NULL && s->path != NULL && strcmp(path, s->path) == 0 &&
-                        (readonly || !s->readonly) && store_check_fork(s, NULL) == KV_OK)) {
+                        (!s->readonly || (readonly && s->may_be_missing == may_be_missing)) &&
+                        store_check_fork(s, NULL) == KV_OK)) {
     s = s->next;
   }
   if (s != NULL) {
     os.free(path);
-  } else if ((s = store_new(path, file_mode, readonly)) == NULL) {
+  } else if ((s = store_new(path, file_mode, readonly, may_be_missing)) == NULL) {
     os.free(path);
     pthread_mutex_unlock(&list_lock);
     return kv_error_set(err, KV_ENOMEM, "out of memory");
@@ -179,12 +180,12 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   return KV_OK;
 }
 
-int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
-                  kv_error *err) {
+int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
+                  store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
-  int rc = path != NULL ? canonical_path(path, &canonical, err) : KV_OK;
-  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, &s, err);
+  int rc = path != NULL ? store_canonical_path(path, &canonical, err) : KV_OK;
+  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, may_be_missing, &s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {

@@ -279,6 +279,7 @@ static int follow_alone(store *s, kv_error *err) {
 
 static int follow_unjoined(store *s, kv_error *err) {
   if (!s->readonly) return store_join(s, false, err);
+  if (s->follow.fd < 0) return store_look(s, err); /* there was no file */
   if (!share_look(&s->share, s->path)) return follow_alone(s, err);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   uint64_t published = atomic_load(&s->share.page->published_seq);

@@ -277,6 +277,7 @@ int store_look(store *s, kv_error *err) {
   int fd;
   bool shared = share_look(&s->share, s->path);
   int rc = open_log(s, &fd, &facts, err);
+  if (rc == KV_OK && fd < 0 && s->may_be_missing) return KV_OK;
   if (rc == KV_OK && fd < 0) rc = open_error(s, ENOENT, err);
   if (rc != KV_OK) return rc;
   uint64_t last = shared ? atomic_load(&s->share.page->published_seq) : UINT64_MAX;
@@ -302,7 +303,7 @@ int store_sync_read(store *s, kv_error *err) {
   int rc = store_refresh(s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->follow.lock);
-  rc = sync_as_it_is(s, s->follow.fd, err);
+  if (s->follow.fd >= 0) rc = sync_as_it_is(s, s->follow.fd, err);
   pthread_mutex_unlock(&s->follow.lock);
   return rc;
 }

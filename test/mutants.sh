@@ -306,8 +306,35 @@ mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \?
 mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
 mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
   's/"kvstore: %s", text/"%s", text/'
-mutant 'the database is taken for a log' 'fuzz_table' ../ext/session.c \
-  's/options.rights_from = options.apart_from = database/options.rights_from = database/'
+mutant 'a log may be a side file of a database' 'side_files.test' side_file.c \
+  's/if \(is_same\(base, database\) && /if (false \&\& /'
+mutant 'a side file of a database that is not attached' 'side_files.test' side_file.c \
+  's/ && is_database\(base\)/ \&\& false/'
+mutant 'a second name of a side file' 'side_files.test' side_file.c \
+  's/if \(is_same_file\(path, side\)\)/if (false)/'
+mutant 'a database is attached later' 'side_files.test' ../ext/table.c \
+  's/int rc = session_check_name\(.*?\);/int rc = SQLITE_OK;/'
+mutant 'a look at a database takes its locks away' 'side_files.test' ../ext/session.c \
+  's/options\.is_database = database_is_at/options.is_database = NULL/'
+mutant 'only the own database is no log' 'side_files.test' ../ext/session.c \
+  's/options\.databases = databases;/options.databases = NULL;/'
+mutant 'a log may be called as a draft is' 'side_files.test' side_file.c \
+  's/without_suffix\(path, size, "-kvstore-new"\)/0/'
+mutant 'a log may be called as a shared file is' 'side_files.test' side_file.c \
+  's/base_size = without_suffix\(path, size, "-shm"\)/base_size = 0/'
+mutant 'what memdb calls a file is one' 'volatile_vfs.test' ../ext/database.c \
+  's/bool is_memory = .*?;/bool is_memory = false;/' 's/!is_unix && !side_file_is_regular\(file\)/false/'
+mutant 'a bare name is a file' 'volatile_vfs.test' ../ext/database.c \
+  's/file\[0\] != .\/./file[0] == 0/' 's/bool is_memory = .*?;/bool is_memory = false;/' \
+  's/!is_unix && !side_file_is_regular\(file\)/false/'
+mutant 'the log of a read-only database is opened for writing' 'readonly_database.test' ../ext/session.c \
+  's/return sqlite3_db_readonly\(.*?;/return false;/'
+mutant 'a read-only database has to have its logs' 'readonly_database.test' store_join.c \
+  's/&& s->may_be_missing\) return KV_OK/\&\& false) return KV_OK/'
+mutant 'a log that was missing is not looked for again' 'readonly_database.test' store_follow.c \
+  's/if \(s->follow\.fd < 0\) return store_look\(s, err\)/if (s->follow.fd < 0) return KV_OK/'
+mutant 'the database is taken for a log' 'side_files.test' side_file.c \
+  's/if \(is_same\(path, database\)\)/if (false)/'
 mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
   's/savepoints\[i - 1\].number >= number/savepoints[i - 1].number > number/'
 mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \

@@ -180,6 +180,7 @@ static int verify(const request *q, const repair_summary *sum) {
 
 static int write_new(const request *q, const repair *plan, const repair_summary *sum) {
   kv_error err;
+  if (!tool_check_name(q->new_path)) return TOOL_FAILED;
   progress bar;
   progress_begin(&bar, "writing");
   int rc = repair_write(plan, q->new_path, progress_show, &bar, &err);
