@@ -66,12 +66,19 @@ static commit_settings checked(const kv_settings *settings) {
 
 /* --- handles ---------------------------------------------------------------------------------- */
 
-/* A name that is not canonical is one that nothing stands at, nor can. */
-static int check_database(const char *path, const char *database, kv_error *err) {
+/* The canonical name; NULL if there is none, so that nothing can stand at it. KV_ENOMEM. */
+static int canonical_or_none(const char *path, char **out, kv_error *err) {
+  *out = NULL;
+  int rc = store_canonical_path(path, out, err);
+  return rc == KV_ENOMEM ? rc : KV_OK;
+}
+
+static int check_database(const char *path, const char *given, const char *database,
+                          kv_error *err) {
   char *canonical;
-  int rc = store_canonical_path(database, &canonical, err);
-  if (rc != KV_OK) return rc == KV_ENOMEM ? rc : KV_OK;
-  rc = side_file_check_database(path, canonical, err);
+  int rc = canonical_or_none(database, &canonical, err);
+  if (rc != KV_OK || canonical == NULL) return rc;
+  rc = side_file_check_database(path, given, canonical, err);
   os.free(canonical);
   return rc;
 }
@@ -79,11 +86,11 @@ static int check_database(const char *path, const char *database, kv_error *err)
 int kv_check_name(const kv_options *options, kv_error *err) {
   if (options->path == NULL) return KV_OK;
   char *path;
-  int rc = store_canonical_path(options->path, &path, err);
-  if (rc != KV_OK) return rc;
+  int rc = canonical_or_none(options->path, &path, err);
+  if (rc != KV_OK || path == NULL) return rc; /* opening tells why */
   const char *const *database = options->databases;
   for (; rc == KV_OK && database != NULL && *database != NULL; database++) {
-    rc = check_database(path, *database, err);
+    rc = check_database(path, options->path, *database, err);
   }
   if (rc == KV_OK && !options->readonly) {
     bool (*is_database)(const char *) = options->is_database;

@@ -110,10 +110,11 @@ static int refuse(const char *path, const char *database, kv_error *err) {
       path, database);
 }
 
-int side_file_check_database(const char *path, const char *database, kv_error *err) {
+int side_file_check_database(const char *path, const char *given, const char *database,
+                             kv_error *err) {
   if (is_same(path, database)) {
     return kv_error_set(err, KV_ECANTOPEN, "'%s' is the database; a log is a file of its own",
-                        path);
+                        given);
   }
   int rc = KV_OK;
   size_t base_size = side_file_base(path);

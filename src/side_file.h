@@ -24,8 +24,9 @@
 size_t side_file_base(const char *path);
 
 /* Check that the log `path` is neither the database file, nor one of its side files under any name.
-** Both names are absolute, without links in their folders. KV_ECANTOPEN, KV_ENOMEM. */
-int side_file_check_database(const char *path, const char *database, kv_error *err);
+** Both names are absolute, without links in their folders; `given` is the log's as the user spells it. KV_ECANTOPEN, KV_ENOMEM. */
+int side_file_check_database(const char *path, const char *given, const char *database,
+                             kv_error *err);
 
 /* Check that `path` is no side file of a database that is there: is_database is asked about the file
 ** that has the name in front of the suffix. KV_ECANTOPEN, KV_ENOMEM. */

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
@@ -110,6 +111,23 @@ static int create(store *s, log_writer *writer, kv_error *err) {
   return rc;
 }
 
+/* An original log stays as it is until the first write. A crash while it was being converted may have
+** left a draft. */
+static int accept_original(store *s, int fd, kv_error *err) {
+  const recovery *found = &s->recovered;
+  int rc = sync_as_it_is(s, fd, err);
+  if (rc != KV_OK) return rc;
+  log_draft_clean(s->path);
+  if (found->torn_size > 0) {
+    kv_error_set(&s->notice, KV_ETORN,
+                 "log '%s': its last %" PRIu64 " bytes, behind line %" PRIu64
+                 ", are a line that a crash has cut; the first write keeps them in "
+                 "'%s-torn-%" PRIu64 "'",
+                 s->path, found->torn_size, found->lines, s->path, found->end);
+  }
+  return KV_OK;
+}
+
 /* Nobody else has the log open: recover it, or create it where there is none. */
 static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err) {
   struct stat facts;
@@ -134,7 +152,7 @@ static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err)
     if (rc == KV_OK) {
       *writer = old;
       rc = s->recovered.original
-               ? sync_as_it_is(s, fd, err)
+               ? accept_original(s, fd, err)
                : recover_finish(fd, s->path, &s->recovered, writer, &s->notice, err);
       if (rc != KV_OK) tree_edit_rollback(&s->tree);
     }

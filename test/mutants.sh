@@ -306,6 +306,24 @@ mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \?
 mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
 mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
   's/"kvstore: %s", text/"%s", text/'
+mutant 'a log behind a byte-order mark is foreign' 'verdict.test' log_judge.c \
+  's/if \(rc == KV_OK && found\) v->code = KV_EDAMAGED;//'
+mutant 'a line that no original log has is one' 'verdict.test' inspect.c \
+  's/row->status = INSPECT_FOREIGN;//'
+mutant 'a line that a crash has cut is foreign' 'convert.test' log_judge.c \
+  's/\(content == 0 \|\| is_cut_line\(line, content\)\)/content == 0/'
+mutant 'zeros behind an original log are foreign' 'convert.test' log_judge.c \
+  's/\(content == 0 \|\| is_cut_line/(is_cut_line/'
+mutant 'any text behind an original log is a cut line' 'convert.test' log_judge.c \
+  's/if \(memcmp\(line, original_word, compare\) != 0\) return false;//'
+mutant 'a file without a line is an original log' 'convert.test' log_judge.c \
+  's/v->records > 0 && \(/(/'
+mutant 'a cut line is lost by the conversion' 'convert.test' recover.c \
+  's/if \(found->torn_size == 0\) return convert/return convert/'
+mutant 'a conversion that fails leaves the cut line twice' 'convert.test' recover.c \
+  's/if \(out->fd < 0\) os\.unlink\(name\);//'
+mutant 'the draft of a conversion that was killed stays' 'convert.test' store_join.c \
+  's/  log_draft_clean\(s->path\);\n//'
 mutant 'a log may be a side file of a database' 'side_files.test' side_file.c \
   's/if \(is_same\(base, database\) && /if (false \&\& /'
 mutant 'a side file of a database that is not attached' 'side_files.test' side_file.c \

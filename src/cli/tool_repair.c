@@ -85,7 +85,7 @@ static int print_losses(const request *q, const repair *plan, size_t count, kv_e
   size_t next = 0; /* the loss that is looked for or in */
   uint64_t lines = 0, hidden = 0;
   if (count == 0) return KV_OK;
-  int rc = inspect_open_any(q->path, &log, err);
+  int rc = inspect_open(q->path, &log, err);
   if (rc != KV_OK) return rc;
   const repair_loss *loss = repair_loss_at(plan, 0);
   print_loss(q, loss);
