@@ -8,8 +8,9 @@
 #   test/bare.sh trixie                 one of them
 #   TESTS='smoke torn*' test/bare.sh    with these test files only, and without the demo
 #
-# The first run, root's without LANG, installs what is missing, and so proves that the project's own
-# files do. test/bare_run.sh is what happens inside; it looks for processes and files that are left.
+# Before that, an ordinary user builds the extension alone (test/bare_loadable.sh). The first full run, root's
+# without LANG, installs what is missing, and so proves that the project's own files do. test/bare_run.sh
+# is what happens inside; it looks for processes and files that are left.
 # The very last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -52,14 +53,18 @@ make_locale() {
     localedef -i de_DE -f UTF-8 de_DE.UTF-8'
 }
 
-# run RELEASE USER LANG: one run, and its line.
+# run RELEASE USER LANG [SCRIPT]: one run, and its line.
 run() {
-  local name="$1 as $2 ${3:+in $3}" out=$BARE/$1-$2${3:+-$3}.txt p=0 f=0 one bad
-  inside "$1" bash /source/test/bare_run.sh "$2" "$3" "${TESTS-}" >"$out" 2>&1
+  local script=${4:-run} out=$BARE/$1-${4:-$2}${3:+-$3}.txt p=0 f=0 one bad
+  local name="$1${4:+, $4,} as $2 ${3:+in $3}"
+  inside "$1" bash "/source/test/bare_$script.sh" "$2" "$3" "${TESTS-}" >"$out" 2>&1
   # What the run counts: the demo, the tests, what was left behind; the last of them says it ended.
   while read -r one _ bad _; do ((p += one, f += bad)); done \
-    < <(grep -aE '^(demo: |left behind: )?[0-9]+ passed, [0-9]+ failed$' "$out" | sed 's/.*: //')
-  grep -aqE '^[0-9]+ passed, [0-9]+ failed$' "$out" && grep -aq '^left behind: ' "$out" || ((++f))
+    < <(grep -aE '^(demo: |loadable: |left behind: )?[0-9]+ passed, [0-9]+ failed$' "$out" | sed 's/.*: //')
+  if [[ $script == run ]]; then
+    grep -aqE '^[0-9]+ passed, [0-9]+ failed$' "$out" && grep -aq '^left behind: ' "$out" || ((++f))
+  fi
+  ((p > 0)) || ((++f))
   printf '%s  %-34s %8d passed, %d failed\n' "$( ((f > 0)) && echo FAIL || echo 'ok  ')" "$name" $p $f
   ((f == 0)) || grep -av '^ok  \|^  CC \|^  LINK ' "$out" | sed 's/^/      /'
   ((passed += p, failed += f))
@@ -75,6 +80,7 @@ for release in "${@:-bookworm trixie}"; do
       cat "$BARE/$one.txt"
       stop "$one cannot be installed"
     }
+    run "$one" user '' loadable
     run "$one" root ''
     run "$one" user ''
     make_locale "$one" >"$BARE/$one.txt" 2>&1 || stop "no locale on $one" "$(cat "$BARE/$one.txt")"

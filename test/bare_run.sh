@@ -18,7 +18,7 @@ cd "$home" && rm -rf kvstore && as_user git clone --quiet /source kvstore && cd 
 touch /before
 
 if [[ ! $tests ]]; then
-  if as_user make demo >/demo.txt 2>&1; then
+  if time as_user make demo >/demo.txt 2>&1; then
     echo 'demo: 1 passed, 0 failed'
   else
     tail -n 40 /demo.txt
