@@ -475,14 +475,32 @@ static int convert(int fd, const char *path, const recovery *found, log_writer *
   return log_draft_finish(&c.draft, true, out, err);
 }
 
-int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
+/* Judge the log once more: where it ends is not kept while others may have the turn. */
+static int judge_again(int fd, const char *path, recovery *found, kv_error *err) {
+  log_verdict verdict;
+  replay p = {.path = path, .err = err};
+  int rc = log_judge(fd, found->size, &verdict);
+  if (rc != KV_OK) return replay_error(&p, rc);
+  if (!verdict.original) {
+    return kv_error_set(err, KV_EFOREIGN, "'%s' was changed since it was opened", path);
+  }
+  found->end = verdict.end;
+  found->torn_size = verdict.torn_size;
+  return KV_OK;
+}
+
+int recover_convert(int fd, const char *path, const recovery *opened, log_writer *out,
                     kv_error *err) {
-  if (found->torn_size == 0) return convert(fd, path, found, out, err);
+  recovery found = *opened;
+  int rc = judge_again(fd, path, &found, err);
+  if (rc != KV_OK || found.torn_size == 0) {
+    return rc == KV_OK ? convert(fd, path, &found, out, err) : rc;
+  }
   char *name = tail_name(path);
   if (name == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
-  int rc = save_tail(fd, path, found, name, err);
+  rc = save_tail(fd, path, &found, name, err);
   if (rc == KV_OK) {
-    rc = convert(fd, path, found, out, err);
+    rc = convert(fd, path, &found, out, err);
     if (out->fd < 0) os.unlink(name); /* the log still has it */
   }
   os.free(name);
