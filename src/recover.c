@@ -465,7 +465,7 @@ static int convert_line(void *context, const log_record *record) {
   return rc;
 }
 
-int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
+int recover_convert(int fd, const char *path, const recovery *found, log_draft *out,
                     kv_error *err) {
   struct stat facts;
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
@@ -488,5 +488,6 @@ int recover_convert(int fd, const char *path, const recovery *found, log_writer 
     log_draft_drop(&c.draft);
     return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
   }
-  return log_draft_finish(&c.draft, true, out, err);
+  *out = c.draft;
+  return KV_OK;
 }
