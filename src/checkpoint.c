@@ -378,8 +378,7 @@ static int run_and_free(checkpoint *c) {
 }
 
 int checkpoint_run(store *s, kv_error *err) {
-  checkpoint c = {
-      .store = s, .err = err, .fd = -1, .draft.writer.fd = -1, .is_asked = true};
+  checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1, .is_asked = true};
   int rc = run_and_free(&c);
   if (rc == KV_OK) atomic_store(&s->checkpointer.not_before, 0);
   return rc;

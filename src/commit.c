@@ -13,7 +13,8 @@
 #define RELUCTANCE_NS 10000000u /* after this a commit does what should have been done for it */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
-#define LOOK_NS 1000000u       /* how often commits look for the log's name, but for FULL: its flush does */
+#define LOOK_NS                                                                                    \
+  1000000u /* how often commits look for the log's name, but for FULL: its flush does */
 
 void commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
@@ -204,10 +205,8 @@ static int reopen(commit_queue *q, kv_error *err) {
 ** a foreign one. */
 static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, kv_error *err) {
   share_page *page = q->page;
-  bool announced = log_place_is_changing(page, q->log.path);
-  if (!announced && atomic_load(&page->generation) == generation) {
-    return log_place_error(LOG_REPLACED, q->log.path, err);
-  }
+  int rc = log_place_check_change(LOG_REPLACED, page, generation, q->log.path, err);
+  if (rc != KV_OK) return rc;
   if (os_sync_folder(q->log.path) != 0) return log_error(err, "fsync of the folder", q->log.path);
   if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
   share_raise(&page->durable_seq, covered);

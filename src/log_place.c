@@ -53,31 +53,41 @@ int log_place_check(int fd, const char *path, kv_error *err) {
   return log_place_error(log_place_of(fd, path), path, err);
 }
 
-bool log_place_is_file(int fd, const share_file *file, const char *id) {
+int log_place_compare(int fd, const char *path, const share_file *file, const char *id,
+                      kv_error *err) {
   struct stat facts;
-  return os.fstat(fd, &facts) == 0 && share_is_file(file, id, (uint64_t)facts.st_ino);
+  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
+  if (share_is_file(file, id, (uint64_t)facts.st_ino)) return KV_OK;
+  return kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", path);
 }
 
-bool log_place_is_changing(const share_page *page, const char *path) {
+/* Whether the name leads to the file that is announced: KV_OK, or KV_EBUSY; KV_EIO, KV_ECANTOPEN. */
+static int check_announced(const share_page *page, const char *path, kv_error *err) {
   share_file announced;
-  share_read_announced(page, &announced);
-  if (announced.id[0] == '\0') return false;
-  int fd = os.open(path, O_RDONLY | O_NONBLOCK, 0);
-  if (fd < 0) return false;
   log_header header;
-  bool is = log_read_header(fd, path, &header, NULL) == KV_OK &&
-            log_place_is_file(fd, &announced, header.id);
+  share_read_announced(page, &announced);
+  if (announced.id[0] == '\0') return KV_EBUSY;
+  int fd = os.open(path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0 && errno == ENOENT) return KV_EBUSY;
+  if (fd < 0) return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", path, strerror(errno));
+  int rc = log_read_header(fd, path, &header, err);
+  if (rc == KV_OK) rc = log_place_compare(fd, path, &announced, header.id, err);
   os.close(fd);
-  return is;
+  return rc;
+}
+
+int log_place_check_change(log_place place, const share_page *page, uint64_t generation,
+                           const char *path, kv_error *err) {
+  int rc = check_announced(page, path, err);
+  if (rc == KV_OK || atomic_load(&page->generation) != generation) return KV_OK;
+  return rc == KV_EBUSY ? log_place_error(place, path, err) : rc;
 }
 
 int log_place_check_flushed(const share_page *page, uint64_t generation, int fd, const char *path,
                             kv_error *err) {
   log_place place = log_place_of(fd, path);
   if (place != LOG_REMOVED && place != LOG_REPLACED) return KV_OK;
-  if (log_place_is_changing(page, path)) return KV_OK;
-  if (atomic_load(&page->generation) != generation) return KV_OK;
-  return log_place_error(place, path, err);
+  return log_place_check_change(place, page, generation, path, err);
 }
 
 int log_place_mounted(const char *path, kv_error *err) {

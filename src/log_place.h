@@ -41,14 +41,20 @@ int log_place_error(log_place place, const char *path, kv_error *err);
 /* Both. */
 int log_place_check(int fd, const char *path, kv_error *err);
 
-/* Whether the file that is open as fd, with that id in its header, is the one that a page tells of. */
-bool log_place_is_file(int fd, const share_file *file, const char *id);
+/* KV_OK if the file that is open as fd, with that id in its header, is the one that a page tells of;
+** KV_EBUSY if it is another one. KV_EIO. */
+int log_place_compare(int fd, const char *path, const share_file *file, const char *id,
+                      kv_error *err);
 
-/* Whether the name leads to the file that is announced in the page. */
-bool log_place_is_changing(const share_page *page, const char *path);
+/* The name leads somewhere else (place) than to the file of that generation. KV_OK if that is a
+** checkpoint's doing: the announced file has the name, or there is a newer generation. Else KV_EMOVED; or
+** KV_EIO, KV_ECANTOPEN if it cannot be told. */
+int log_place_check_change(log_place place, const share_page *page, uint64_t generation,
+                           const char *path, kv_error *err);
 
-/* By a flush of the file of that generation, open as fd: KV_EMOVED if the file has lost its name, so that
-** a commit to it would not last, but for a checkpoint, which has everything in the new file. */
+/* By a flush of the file of that generation, open as fd: whether the file has lost its name, so that a
+** commit to it would not last, but for a checkpoint, which has everything in the new file. Results of
+** log_place_check_change. */
 int log_place_check_flushed(const share_page *page, uint64_t generation, int fd, const char *path,
                             kv_error *err);
 

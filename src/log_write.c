@@ -22,17 +22,13 @@ int log_error(kv_error *err, const char *call, const char *path) {
   return kv_error_set(err, code, "%s of '%s' failed: %s", call, path, strerror(reason));
 }
 
-static int not_the_log(const char *path, kv_error *err) {
-  return kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", path);
-}
-
 int log_read_header(int fd, const char *path, log_header *out, kv_error *err) {
   char line[LOG_HEADER_SIZE_MAX];
   ssize_t got = os_read_all(fd, line, sizeof line, 0);
   if (got < 0) return log_error(err, "read", path);
   const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
   if (end == NULL || log_parse_header(line, (size_t)(end - line), out, NULL) != KV_OK) {
-    return not_the_log(path, err);
+    return kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", path);
   }
   return KV_OK;
 }
@@ -46,7 +42,7 @@ int log_writer_open(log_writer *w, const char *id, uint64_t inode, kv_error *err
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", w->path, strerror(errno));
   }
   int rc = log_read_header(fd, w->path, &header, err);
-  if (rc == KV_OK && !log_place_is_file(fd, &file, header.id)) rc = not_the_log(w->path, err);
+  if (rc == KV_OK) rc = log_place_compare(fd, w->path, &file, header.id, err);
   log_writer opened = {.fd = fd, .path = w->path};
   if (rc == KV_OK) rc = log_writer_share(&opened, err);
   if (rc != KV_OK) {
@@ -248,10 +244,10 @@ int log_draft_finish(log_draft *draft, int old_fd, log_writer *out, kv_error *er
   }
   if (os_sync_folder(path) != 0) rc = log_error(err, "fsync of the folder", path);
   /* The folder may have been moved, so that another one was synced. */
-  log_place place = rc == KV_OK ? log_place_of(draft->writer.fd, path) : LOG_UNKNOWN;
-  if (place != LOG_UNKNOWN) rc = log_place_error(place, path, err);
+  log_place place = log_place_of(draft->writer.fd, path);
+  if (rc == KV_OK && (place != LOG_UNKNOWN || old_fd < 0)) rc = log_place_error(place, path, err);
   if (rc != KV_OK && old_fd < 0) {
-    if (log_place_of(draft->writer.fd, path) == LOG_IN_PLACE) os.unlink(path);
+    if (place == LOG_IN_PLACE || place == LOG_UNKNOWN) os.unlink(path);
     log_draft_drop(draft);
     return rc;
   }

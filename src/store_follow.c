@@ -110,16 +110,6 @@ static int change_anew(store *s, int fd, uint64_t generation, kv_error *err) {
   return rc;
 }
 
-/* What has the log's name is not the page's file: it is the next one, which is about to be told, or
-** foreign. */
-static int check_changing(const store *s, uint64_t generation, kv_error *err) {
-  const share_page *page = s->share.page;
-  if (log_place_is_changing(page, s->path) || atomic_load(&page->generation) != generation) {
-    return KV_OK;
-  }
-  return log_place_error(LOG_REPLACED, s->path, err);
-}
-
 /* Go over to the file that has the log's name now; *moved is false if it is not the one that the
 ** page speaks of, because it is being replaced. */
 static int change_file(store *s, const share_file *file, bool *moved, kv_error *err) {
@@ -132,14 +122,12 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
-  if (*moved && log_place_is_file(fd, file, "")) {
-    return change_anew(s, fd, file->generation, err);
-  }
+  recovery place = {.header.id = ""};
+  int rc = *moved ? KV_OK : recover_header(fd, s->path, &place, err);
+  if (rc == KV_OK) rc = log_place_compare(fd, s->path, file, place.header.id, err);
+  if (rc == KV_OK && *moved) return change_anew(s, fd, file->generation, err);
   *moved = false;
-  recovery place;
-  int rc = recover_header(fd, s->path, &place, err);
-  bool foreign = rc == KV_EFOREIGN || rc == KV_EVERSION;
-  bool same = rc == KV_OK && log_place_is_file(fd, file, place.header.id);
+  bool other = rc == KV_EBUSY || rc == KV_EFOREIGN || rc == KV_EVERSION, same = rc == KV_OK;
   if (same && s->follow.at.seq >= file->snapshot_seq) {
     rc = find_place(s, fd, file, &place, err);
   } else if (same) {
@@ -152,7 +140,8 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   } else {
     os.close(fd);
   }
-  return foreign || (rc == KV_OK && !same) ? check_changing(s, file->generation, err) : rc;
+  if (!other) return rc;
+  return log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
 }
 
 /* See to it that the file which the page speaks of is open. KV_EBUSY: it has not come. */
@@ -212,6 +201,7 @@ int store_find_file(store *s, kv_error *err) {
   recovery place;
   struct stat facts;
   int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0 && errno == ENOENT) return log_place_error(LOG_REMOVED, s->path, err);
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
@@ -259,7 +249,7 @@ int store_check_named(const store *s, int fd, kv_error *err) {
   share_read_file(s->share.page, &file);
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", s->path);
   if (file.inode == 0 || file.inode == (uint64_t)facts.st_ino) return KV_OK;
-  return check_changing(s, file.generation, err);
+  return log_place_check_change(LOG_REPLACED, s->share.page, file.generation, s->path, err);
 }
 
 int store_repair(store *s, kv_error *err) {

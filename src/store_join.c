@@ -176,9 +176,11 @@ static int is_log_of(int fd, const store *s, const share_file *file, bool *is, k
   int rc = recover_header(fd, s->path, &found, err);
   if (rc == KV_EIO || rc == KV_ENOMEM) return rc;
   bool original = file->id[0] == '\0';
-  *is = rc == (original ? KV_EFOREIGN : KV_OK) &&
-        log_place_is_file(fd, file, original ? "" : found.header.id);
-  return KV_OK;
+  *is = false;
+  if (rc != (original ? KV_EFOREIGN : KV_OK)) return KV_OK;
+  rc = log_place_compare(fd, s->path, file, original ? "" : found.header.id, err);
+  *is = rc == KV_OK;
+  return rc == KV_EBUSY ? KV_OK : rc;
 }
 
 /* The log is not the page's: whoever was replacing it has died, or is at it. */
@@ -219,9 +221,9 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
-    bool changing = log_place_is_changing(s->share.page, s->path) ||
-                    atomic_load(&s->share.page->generation) != file->generation;
-    uint64_t wait_ns = is_it || changing ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
+    bool changing = is_it || log_place_check_change(LOG_REPLACED, s->share.page, file->generation,
+                                                    s->path, NULL) == KV_OK;
+    uint64_t wait_ns = changing ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
     if (os.now_ns() - began_ns >= wait_ns) {
       return kv_error_set(err, KV_EBUSY,
                           "'%s' is not the log that other processes have open: that was moved, "
@@ -289,10 +291,9 @@ static int check_shown(const store *s, int fd, kv_error *err) {
   bool is_it = false;
   share_read_file(page, &file);
   int rc = is_log_of(fd, s, &file, &is_it, err);
-  if (rc != KV_OK || is_it || log_place_is_changing(page, s->path)) return rc;
-  if (atomic_load(&page->generation) != file.generation) return KV_OK;
-  if (atomic_load(&page->published_seq) == SHARE_CLOSED) return KV_OK;
-  return log_place_error(LOG_REPLACED, s->path, err);
+  if (rc != KV_OK || is_it) return rc;
+  rc = log_place_check_change(LOG_REPLACED, page, file.generation, s->path, err);
+  return atomic_load(&page->published_seq) == SHARE_CLOSED ? KV_OK : rc;
 }
 
 int store_look(store *s, kv_error *err) {
