@@ -92,8 +92,8 @@ int log_place_check_flushed(const share_page *page, uint64_t generation, int fd,
 
 int log_place_mounted(const char *path, kv_error *err) {
   return kv_error_set(err, KV_ECANTOPEN,
-                      "'%s' is mounted by itself, so that no new file can take its name; the log "
-                      "goes on without checkpoints; mount the folder that holds it instead",
+                      "'%s' is mounted by itself, so that no new file can take its name; mount the "
+                      "folder that holds it instead",
                       path);
 }
 
