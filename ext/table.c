@@ -247,8 +247,7 @@ int table_begin_again(table *t) {
   return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
 }
 
-static int table_begin(sqlite3_vtab *base) {
-  table *t = (table *)base;
+static int begin(table *t) {
   kv *db = t->link->db;
   t->in_begin = !sqlite3_get_autocommit(t->session->connection);
   if (kv_in_transaction(db)) {
@@ -260,6 +259,18 @@ static int table_begin(sqlite3_vtab *base) {
   int rc = table_begin_again(t);
   if (rc == SQLITE_OK) join(t);
   return rc;
+}
+
+/* A log that has lost its name: SQLite does not say what is coming, and the command 'checkpoint' has to
+** come through. What else is written begins late, and fails. */
+static int table_begin(sqlite3_vtab *base) {
+  table *t = (table *)base;
+  int rc = begin(t);
+  t->is_lost = rc == SQLITE_READONLY_DBMOVED;
+  if (!t->is_lost) return rc;
+  sqlite3_free(base->zErrMsg);
+  base->zErrMsg = NULL;
+  return SQLITE_OK;
 }
 
 /* A COMMIT that failed with SQLITE_BUSY leaves the transaction open, ours being in the log already. */
@@ -275,7 +286,7 @@ static int check_commit_tried(table *t) {
 int table_begin_late(table *t) {
   if (t->begun) return check_commit_tried(t);
   int rc = take_part(t);
-  return rc == SQLITE_OK ? table_begin(&t->base) : rc;
+  return rc == SQLITE_OK ? begin(t) : rc;
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {

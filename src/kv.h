@@ -17,6 +17,11 @@
 **
 ** Writing. One writer at a time has the store's turn, from kv_begin to kv_commit or kv_rollback.
 **
+** The file. The log is the file that was opened, not its name. If another program removes it or gives its
+** name to another file, the next commit fails with KV_EMOVED (in FULL; in the other modes the first that
+** comes a millisecond later), that file is left as it is, and the store is read-only. kv_checkpoint writes
+** what was committed to a new file, if the name is free.
+**
 ** Errors. 0 is KV_OK; failures are negative (kv_base.h) and come with a text in *err, which may be
 ** NULL. Unless a function says otherwise, a failed call has changed nothing. After KV_EIO or
 ** KV_EFULL from kv_commit the store is read-only until every handle on it is closed and it is opened
@@ -112,7 +117,7 @@ bool kv_same_store(const kv *a, const kv *b);
 
 /* Begin: take the writer's turn, waiting at most busy_timeout_ms for it. The file is created or
 ** converted if it has to be.
-** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMISUSE (in a transaction already, or
+** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMOVED (the log was removed or replaced); KV_EMISUSE (in a transaction already, or
 ** forked); KV_ECANTOPEN, KV_EIO, KV_EFULL (creating the file); KV_ENOMEM. */
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
 
@@ -152,7 +157,7 @@ void kv_release(kv *db, int number);
 ** the settings say: it is committed when kv_published_seq has reached the number that kv_handed_seq
 ** told then, and somebody has to see to its flush (kv_flush). With KV_KEEP_TURN too the handle keeps
 ** the turn for its next transaction, until kv_pass_turn. For event loops.
-** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
+** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMOVED, KV_EMISUSE. */
 int kv_commit(kv *db, unsigned flags, kv_error *err);
 
 /* Pass on what KV_NO_WAIT | KV_KEEP_TURN has kept; nothing happens if nothing is. */
@@ -172,7 +177,7 @@ int kv_undo(kv *db, kv_error *err);
 /* Drop the open transaction. Cannot fail; does nothing if there is none. */
 void kv_rollback(kv *db);
 
-/* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
+/* Bring everything committed so far to stable storage, whoever committed it. KV_EIO, KV_EMOVED. */
 int kv_flush(kv *db, kv_error *err);
 
 /* The same, without waiting for anybody who is flushing already: KV_EBUSY then. */
@@ -180,7 +185,9 @@ int kv_flush_unless_busy(kv *db, kv_error *err);
 
 /* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
 ** only while the last transactions are copied and the new file takes the old one's name. Other
-** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
+** processes follow by themselves. If the log was removed or moved, and nothing has its name: write a new
+** file there; the store goes on in it, or, once a commit has failed, is read-only until it is reopened.
+** KV_EMOVED (another file has the name), KV_ECANTOPEN (also a log that is mounted by itself), KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
 ** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
 int kv_checkpoint(kv *db, kv_error *err);
 

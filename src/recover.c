@@ -449,8 +449,7 @@ static int convert_line(void *context, const log_record *record) {
   return rc;
 }
 
-static int convert(int fd, const char *path, const recovery *found, log_writer *out,
-                   kv_error *err) {
+static int convert(int fd, const char *path, const recovery *found, log_draft *out, kv_error *err) {
   struct stat facts;
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
   conversion c = {.err = err};
@@ -472,7 +471,8 @@ static int convert(int fd, const char *path, const recovery *found, log_writer *
     log_draft_drop(&c.draft);
     return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
   }
-  return log_draft_finish(&c.draft, true, out, err);
+  *out = c.draft;
+  return KV_OK;
 }
 
 /* Judge the log once more: where it ends is not kept while others may have the turn. */
@@ -489,7 +489,7 @@ static int judge_again(int fd, const char *path, recovery *found, kv_error *err)
   return KV_OK;
 }
 
-int recover_convert(int fd, const char *path, const recovery *opened, log_writer *out,
+int recover_convert(int fd, const char *path, const recovery *opened, log_draft *out,
                     kv_error *err) {
   recovery found = *opened;
   int rc = judge_again(fd, path, &found, err);
@@ -501,7 +501,7 @@ int recover_convert(int fd, const char *path, const recovery *opened, log_writer
   rc = save_tail(fd, path, &found, name, err);
   if (rc == KV_OK) {
     rc = convert(fd, path, &found, out, err);
-    if (out->fd < 0) os.unlink(name); /* the log still has it */
+    if (rc != KV_OK) os.unlink(name); /* the log still has it */
   }
   os.free(name);
   return rc;

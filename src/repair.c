@@ -391,7 +391,7 @@ int repair_write(const repair *r, const char *new_path, repair_progress *progres
       if (rc != KV_OK) {
         log_draft_drop(&c.draft);
       } else {
-        rc = log_draft_finish(&c.draft, false, &out, err);
+        rc = log_draft_finish(&c.draft, -1, &out, err);
       }
       if (out.fd >= 0) os_close_locked(out.fd);
     }
