@@ -313,7 +313,7 @@ mutant 'a line that no original log has is one' 'verdict.test' inspect.c \
 mutant 'a line that a crash has cut is foreign' 'convert.test' log_judge.c \
   's/\(content == 0 \|\| is_cut_line\(line, content\)\)/content == 0/'
 mutant 'zeros behind an original log are foreign' 'convert.test' log_judge.c \
-  's/\(content == 0 \|\| is_cut_line/(is_cut_line/'
+  's/\(content == 0 \|\| is_cut_line/(content > 0 \&\& is_cut_line/'
 mutant 'any text behind an original log is a cut line' 'convert.test' log_judge.c \
   's/if \(memcmp\(line, original_word, compare\) != 0\) return false;//'
 mutant 'a file without a line is an original log' 'convert.test' log_judge.c \
