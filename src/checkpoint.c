@@ -94,7 +94,8 @@ static int open_log(checkpoint *c) {
     return rc;
   }
   c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
-  return c->fd >= 0 ? store_check_open(s, c->fd, c->err) : log_error(c->err, "opening", s->path);
+  if (c->fd < 0) return log_error(c->err, "opening", s->path);
+  return log_place_check_same(c->fd, s->queue.log.fd, s->path, c->err);
 }
 
 /* Pin the newest version, and open the log at its end. Of a log that has lost its name and whose name is
