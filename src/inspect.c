@@ -125,7 +125,7 @@ static int open_file(const char *path, bool any, inspection **out, kv_error *err
   memset(i, 0, sizeof *i);
   size_t path_size = strlen(path) + 1;
   i->path = os.malloc(path_size);
-  int fd = os.open(path, O_RDONLY | O_NONBLOCK, 0);
+  int fd = os.open(path, O_RDONLY | O_NONBLOCK | OS_FOR_CHILDREN, 0);
   int reason = errno;
   struct stat facts;
   int rc = KV_OK;

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,15 +28,9 @@ static void after_fork_in_parent(void) {
   pthread_mutex_unlock(&list_lock);
 }
 
-/* The lock on a log belongs to the open file, which parent and child would share. */
+/* What was open is closed already (os.h), whatever other threads of the parent were doing with it. */
 static void after_fork_in_child(void) {
-  unsigned before = atomic_fetch_add(&forks, 1);
-  for (store *s = list; s != NULL; s = s->next) {
-    if (s->forks != before || !s->open) continue;
-    if (s->queue.log.fd >= 0) os.close(s->queue.log.fd);
-    if (s->follow.fd >= 0) os.close(s->follow.fd);
-    share_forget(&s->share);
-  }
+  atomic_fetch_add(&forks, 1);
   pthread_mutex_unlock(&list_lock);
 }
 
@@ -73,11 +68,17 @@ static void settle_all(void) {
 }
 
 static void prepare_process(void) {
+  os_handle_forks();
   (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   (void)atexit(settle_all);
 }
 
 /* --- names ------------------------------------------------------------------------------------ */
+
+static const char name_limit[] = "a log's name has at most 225 bytes, its path at most 4065; ";
+
+_Static_assert(NAME_MAX - LOG_SUFFIX_MAX == 225 && PATH_MAX - 1 - LOG_SUFFIX_MAX == 4065,
+               "what the error says");
 
 /* The one absolute name of a file that may not exist yet: its folder's real path and its own name,
 ** or the real path of what it links to. */
@@ -94,8 +95,8 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
   if (real_folder == NULL) {
     if (reason == ENOENT) reason = errno;
     os.free(folder);
-    return kv_error_set(err, reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN, "cannot open '%s': %s",
-                        path, strerror(reason));
+    return kv_error_set(err, reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN, "%scannot open '%s': %s",
+                        reason == ENAMETOOLONG ? name_limit : "", path, strerror(reason));
   }
   os.free(folder);
   const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
@@ -138,13 +139,13 @@ static void store_free(store *s) {
   os.free(s);
 }
 
-static store *store_new(char *path, mode_t file_mode, bool readonly) {
+static store *store_new(char *path, const rights *file_rights, bool readonly) {
   store *s = os.malloc(sizeof *s);
   if (s == NULL) return NULL;
   memset(s, 0, sizeof *s);
   s->path = path;
   s->readonly = readonly;
-  s->file_mode = file_mode;
+  s->file_rights = *file_rights;
   s->follow.fd = s->share.fd = -1;
   s->forks = atomic_load(&forks);
   pthread_mutex_init(&s->opening, NULL);
@@ -154,7 +155,8 @@ static store *store_new(char *path, mode_t file_mode, bool readonly) {
 }
 
 /* Find the store of a path in the list, or put a new one there; takes the path over. */
-static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, kv_error *err) {
+static int list_enter(char *path, const rights *file_rights, bool readonly, store **out,
+                      kv_error *err) {
   static pthread_once_t prepared = PTHREAD_ONCE_INIT;
   pthread_once(&prepared, prepare_process);
   pthread_mutex_lock(&list_lock);
@@ -165,7 +167,7 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   }
   if (s != NULL) {
     os.free(path);
-  } else if ((s = store_new(path, file_mode, readonly)) == NULL) {
+  } else if ((s = store_new(path, file_rights, readonly)) == NULL) {
     os.free(path);
     pthread_mutex_unlock(&list_lock);
     return kv_error_set(err, KV_ENOMEM, "out of memory");
@@ -179,12 +181,12 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   return KV_OK;
 }
 
-int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
-                  kv_error *err) {
+int store_acquire(const char *path, const rights *file_rights, bool readonly, store **out,
+                  kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
   int rc = path != NULL ? canonical_path(path, &canonical, err) : KV_OK;
-  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, &s, err);
+  if (rc == KV_OK) rc = list_enter(canonical, file_rights, readonly, &s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {
