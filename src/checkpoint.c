@@ -223,6 +223,7 @@ static int change_over(checkpoint *c) {
   int rc = check_overtaken(c);
   if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);
+  if (rc == KV_OK) rc = log_draft_match(&c->draft, c->fd, c->err); /* they may be others by now */
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   memcpy(c->file.id, c->draft.writer.header.id, sizeof c->draft.writer.header.id);
@@ -248,9 +249,7 @@ static int change_over(checkpoint *c) {
 }
 
 static int run(checkpoint *c) {
-  struct stat facts;
-  if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
-  int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
+  int rc = log_draft_replace(&c->draft, c->store->path, c->fd, c->pin.seq - 1, c->err);
   if (rc == KV_EBUSY) return under_way(c);
   if (rc != KV_OK) return rc;
   rc = check_overtaken(c);

@@ -59,8 +59,8 @@ typedef struct kv_settings {
 /* How to open. A zeroed one with a path and settings is complete. */
 typedef struct kv_options {
   const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
-  const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
-                              umask. A file in its place that is not there counts as NULL */
+  const char *rights_from; /* a new file gets the access rights of this one, and its owner and group
+                              as far as we may give them; NULL: 0644, less the umask. A file in its place that is not there counts as NULL */
   const char *apart_from;  /* a file that is something else, though it may be empty still: the log
                               cannot be it. It is not opened. NULL: none */
   bool readonly;           /* never writes, never creates */
@@ -170,7 +170,8 @@ int kv_flush_unless_busy(kv *db, kv_error *err);
 /* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
 ** only while the last transactions are copied and the new file takes the old one's name. Other
 ** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
-** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
+** checkpoint is under way, or the turn is not to be had for a minute), KV_ECANTOPEN (the
+** new file cannot be created, or cannot be given the log's owner and group), KV_EIO, KV_EFULL, KV_ENOMEM. */
 int kv_checkpoint(kv *db, kv_error *err);
 
 /* Replace the handle's settings; they apply from the next commit on. */
