@@ -180,6 +180,7 @@ static int draft_create(log_draft *draft, const rights *like, kv_error *err) {
   }
   if (draft->writer.fd >= 0) return draft_lock(draft, &facts, err);
   int reason = errno;
+  if (there && reason == ENOENT) return draft_busy(draft, err); /* it has just got its name */
   rc = log_error(NULL, "creation", draft->temporary_path);
   return kv_error_set(err, rc == KV_EIO ? KV_ECANTOPEN : rc,
                       "creation of '%s', which becomes '%s', failed: %s", draft->temporary_path,
