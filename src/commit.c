@@ -267,6 +267,11 @@ static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
     kv_error why;
     int rc = KV_OK;
     if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, &why);
+    if (rc == KV_OK &&
+        atomic_load(&q->page->written_seq) < seq) { /* no flush would ever cover it */
+      rc = kv_error_set(&why, KV_EIO, "'%s-shm' lacks transactions that were committed",
+                        q->log.path);
+    }
     share_lock_pass(s, &q->page->flush);
     if (rc != KV_OK) fail(q, rc, why.text);
   }

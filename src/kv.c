@@ -109,13 +109,10 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   kv *db = os.malloc(sizeof *db);
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
-  struct stat like;
-  mode_t mode = 0;
-  if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
-    mode = like.st_mode & 0777;
-  }
+  rights like = {.known = false, .fd = -1};
+  if (options->rights_from != NULL) (void)rights_read_path(options->rights_from, &like);
   bool may_be_missing = options->readonly && options->may_be_missing;
-  rc = store_acquire(options->path, mode, options->readonly, may_be_missing, &s, notice, err);
+  rc = store_acquire(options->path, &like, options->readonly, may_be_missing, &s, notice, err);
   if (rc != KV_OK) {
     os.free(db);
     return rc;
