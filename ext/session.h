@@ -16,6 +16,7 @@
 
 #include "args.h"
 #include "face.h"
+#include "owner.h"
 
 /* A handle that tables of the connection share. */
 typedef struct session_link {
@@ -27,6 +28,7 @@ typedef struct session_link {
   uint64_t visited; /* keys that scans of its tables have looked at */
   char *table;      /* volatile: file.schema.table, else NULL */
   bool hidden;      /* volatile: its table was dropped in the open transaction */
+  owner_claim *claim; /* volatile: on the memory database, NULL: none is needed */
 } session_link;
 
 /* What the open transaction did to a volatile store's name. */
@@ -49,6 +51,7 @@ typedef struct session_path {
 
 typedef struct session {
   sqlite3 *connection;
+  owner_member *member;
   unsigned holders;
   session_link *links;
   session_path *paths;
