@@ -23,11 +23,11 @@ typedef struct session_link {
   struct session_link *next;
   kv *db;
   bool readonly;
-  unsigned users;   /* tables; a volatile link stays when there are none */
-  unsigned writers; /* tables that take part in its open transaction */
-  uint64_t visited; /* keys that scans of its tables have looked at */
-  char *table;      /* volatile: file.schema.table, else NULL */
-  bool hidden;      /* volatile: its table was dropped in the open transaction */
+  unsigned users;     /* tables; a volatile link stays when there are none */
+  unsigned writers;   /* tables that take part in its open transaction */
+  uint64_t visited;   /* keys that scans of its tables have looked at */
+  char *table;        /* volatile: file.schema.table, else NULL */
+  bool hidden;        /* volatile: its table was dropped in the open transaction */
   owner_claim *claim; /* volatile: on the memory database, NULL: none is needed */
 } session_link;
 

@@ -196,8 +196,7 @@ static int pin_log_name(table *t, const char *name) {
 static int table_rename(sqlite3_vtab *base, const char *name) {
   table *t = (table *)base;
   if (is_column_name(name)) {
-    return face_fail_text(base, SQLITE_ERROR,
-                          NAMED_AS_A_COLUMN, name);
+    return face_fail_text(base, SQLITE_ERROR, NAMED_AS_A_COLUMN, name);
   }
   int rc = t->link->table != NULL ? take_part(t) : pin_log_name(t, name);
   if (rc != SQLITE_OK) return rc;
