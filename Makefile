@@ -236,8 +236,9 @@ TIDY  := $(subst $(empty) ,$(comma),$(strip clang-analyzer-* bugprone-* \
 
 lint: ## Run clang-tidy and cppcheck, whichever is there.
 	$(Q)if command -v clang-tidy >/dev/null; then \
-	  clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(ENGINE) $(FACE) $(CLI) -- \
-	    -std=c11 -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS); \
+	  printf '%s\n' $(ENGINE) $(FACE) $(CLI) | xargs -P "$$(nproc)" -I FILE \
+	    clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' FILE -- \
+	    -std=c11 -D_GNU_SOURCE= '-DKVSTORE_VERSION="$(VERSION)"' -Isrc $(CPPFLAGS); \
 	else echo 'lint: no clang-tidy here' >&2; fi
 	$(Q)if command -v cppcheck >/dev/null; then \
 	  cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -Isrc \

@@ -21,6 +21,8 @@ int face_code(int kv_code) {
     return SQLITE_FULL;
   case KV_EREADONLY:
     return SQLITE_READONLY;
+  case KV_EMOVED:
+    return SQLITE_READONLY_DBMOVED;
   case KV_ECANTOPEN:
     return SQLITE_CANTOPEN;
   case KV_EFOREIGN:
@@ -76,7 +78,7 @@ int face_fail(sqlite3_vtab *table, const kv_error *err) {
   return face_fail_text(table, face_code(err->code), "%s", err->text);
 }
 
-int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...) {
+int face_fail_write(sqlite3_vtab *table, int code, const char *format, ...) {
   va_list args;
   va_start(args, format);
   char *text = sqlite3_vmprintf(format, args);

@@ -8,6 +8,8 @@
 */
 #include "owner.h"
 
+#include "database.h"
+
 #include <string.h>
 
 struct owner_claim {
@@ -37,21 +39,17 @@ static void unlock(void) {
 /* What identifies a memory database that several connections can have; *out is NULL for any other.
 ** SQLITE_OK or SQLITE_NOMEM. */
 static int identify(sqlite3 *connection, const char *schema, char **out) {
-  const char *file = sqlite3_db_filename(connection, schema);
-  sqlite3_vfs *vfs = NULL;
+  const char *name = sqlite3_db_filename(connection, schema);
   sqlite3_file *pointer = NULL;
   *out = NULL;
   if (sqlite3_stricmp(schema, "temp") == 0) return SQLITE_OK;
-  (void)sqlite3_file_control(connection, schema, SQLITE_FCNTL_VFS_POINTER, &vfs);
-  bool in_memdb = vfs != NULL && strcmp(vfs->zName, "memdb") == 0;
-  if (in_memdb && file != NULL && file[0] == '/') {
-    *out = sqlite3_mprintf("%s", file);
-  } else if (in_memdb || file == NULL || file[0] == '\0') {
+  if (database_file(connection, schema) != NULL) return SQLITE_OK;
+  if (name != NULL && name[0] == '/') {
+    *out = sqlite3_mprintf("%s", name);
+  } else {
     int rc = sqlite3_file_control(connection, schema, SQLITE_FCNTL_FILE_POINTER, &pointer);
     if (rc != SQLITE_OK || pointer == NULL) return SQLITE_OK;
     *out = sqlite3_mprintf("%p", (void *)pointer);
-  } else {
-    return SQLITE_OK;
   }
   return *out != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
