@@ -2,7 +2,8 @@
 ** owner.h - which connection has the volatile stores of a memory database.
 **
 ** Several connections can have one memory database: by a shared cache
-** (file:m?mode=memory&cache=shared), or by a name of the VFS memdb (file:/m?vfs=memdb). All of them
+** (file:m?mode=memory&cache=shared), or by a name of the VFS memdb (file:/m?vfs=memdb), which newer
+** releases of SQLite do not tell, so that those are not noticed. All of them
 ** see its schema, but a volatile store belongs to one connection: the others would find another,
 ** empty table under the same name. So they get an error.
 **
