@@ -88,13 +88,13 @@ static int check_overtaken(checkpoint *c) {
 static int open_log(checkpoint *c) {
   store *s = c->store;
   int rc = log_place_error(c->place, s->path, c->err);
-  if (rc == KV_OK) rc = log_place_check_mount(s->path, c->err);
-  if (rc != KV_OK) {
-    c->is_hopeless = true;
-    return rc;
-  }
+  if (rc != KV_OK) return rc;
+  rc = log_place_check_mount(s->path, c->err);
+  c->is_hopeless = rc != KV_OK;
+  if (rc != KV_OK) return rc;
   c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
-  return c->fd >= 0 ? store_check_open(s, c->fd, c->err) : log_error(c->err, "opening", s->path);
+  if (c->fd < 0) return log_error(c->err, "opening", s->path);
+  return log_place_check_same(c->fd, s->queue.log.fd, s->path, c->err);
 }
 
 /* Pin the newest version, and open the log at its end. Of a log that has lost its name and whose name is
@@ -250,7 +250,7 @@ static int change_file(checkpoint *c, int old_fd, uint64_t end) {
   int rc = log_draft_finish(&c->draft, old_fd, &writer, &why);
   if (writer.fd < 0) {
     share_announce(page, NULL, 0);
-    c->is_hopeless = rc == KV_EMOVED || rc == KV_ECANTOPEN;
+    c->is_hopeless = rc == KV_ECANTOPEN; /* mounted by itself */
     return kv_error_set(c->err, rc, "%s", why.text);
   }
   /* The turn may have been kept since other handles committed: the tree has all of that. */
@@ -360,6 +360,7 @@ static int run_any(checkpoint *c) {
   if (rc != KV_EMOVED || !c->is_asked) return rc;
   log_draft_drop(&c->draft);
   tree_unpin(&c->store->tree, &c->pin);
+  c->lines.size = 0;
   return rescue_published(c);
 }
 

@@ -28,7 +28,8 @@
 ** (log_place.h); if it is another file's, that one is left as it is. If a log that was removed or moved has
 ** left its name free, a checkpoint that is asked for puts a new file there with all that is in memory, and
 ** the store goes on in that. Once a flush has failed for the lost name it has what is published, and the
-** store stays read-only. One that starts by itself does neither, and is not tried again.
+** store stays read-only. One that starts by itself does neither; if the log is mounted by itself it is
+** not tried again.
 */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H

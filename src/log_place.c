@@ -53,6 +53,14 @@ int log_place_check(int fd, const char *path, kv_error *err) {
   return log_place_error(log_place_of(fd, path), path, err);
 }
 
+int log_place_check_same(int fd, int log_fd, const char *path, kv_error *err) {
+  struct stat facts, ours;
+  if (os.fstat(fd, &facts) != 0 || os.fstat(log_fd, &ours) != 0) {
+    return log_error(err, "fstat", path);
+  }
+  return is_same(&facts, &ours) ? KV_OK : log_place_error(LOG_REPLACED, path, err);
+}
+
 int log_place_compare(int fd, const char *path, const share_file *file, const char *id,
                       kv_error *err) {
   struct stat facts;

@@ -41,6 +41,9 @@ int log_place_error(log_place place, const char *path, kv_error *err);
 /* Both. */
 int log_place_check(int fd, const char *path, kv_error *err);
 
+/* KV_OK if both have the same file open; KV_EMOVED, for fd was opened by a name that leads elsewhere. */
+int log_place_check_same(int fd, int log_fd, const char *path, kv_error *err);
+
 /* KV_OK if the file that is open as fd, with that id in its header, is the one that a page tells of;
 ** KV_EBUSY if it is another one. KV_EIO. */
 int log_place_compare(int fd, const char *path, const share_file *file, const char *id,

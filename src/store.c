@@ -248,6 +248,14 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, bool may_be_m
   return KV_OK;
 }
 
+/* A further handle is for the file that has the name now, and that may not be the store's any more. Where
+** there is none the store is what is left of it. */
+static int check_named(const store *s, kv_error *err) {
+  struct stat facts;
+  if (s->path == NULL || os.stat(s->path, &facts) != 0) return KV_OK;
+  return store_check_named(s, (uint64_t)facts.st_ino, err);
+}
+
 int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
                   store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
@@ -259,6 +267,8 @@ int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be
   if (!s->open) {
     rc = open_store(s, err);
     s->open = rc == KV_OK;
+  } else {
+    rc = check_named(s, err);
   }
   if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
     *notice = s->notice;

@@ -145,12 +145,9 @@ int store_follow_written(store *s, kv_error *err);
 ** find the file again if it was being replaced. */
 int store_repair(store *s, kv_error *err);
 
-/* KV_OK if fd has the file open that the tree was read from; else KV_EMOVED, or KV_EIO. */
-int store_check_open(const store *s, int fd, kv_error *err);
-
-/* KV_OK if fd, opened by the log's name, is what the processes on it have open, or the next file. Else
-** KV_EMOVED, or KV_EIO. */
-int store_check_named(const store *s, int fd, kv_error *err);
+/* KV_OK if a file of that number, which has the log's name, is what the processes on the log have open, or
+** the next one. Else KV_EMOVED; or KV_EIO, KV_ECANTOPEN. */
+int store_check_named(const store *s, uint64_t inode, kv_error *err);
 
 /* The part of it that finds the file. */
 int store_find_file(store *s, kv_error *err);

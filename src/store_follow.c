@@ -233,22 +233,11 @@ int store_find_file(store *s, kv_error *err) {
   return KV_OK;
 }
 
-int store_check_open(const store *s, int fd, kv_error *err) {
-  struct stat facts, ours;
-  if (os.fstat(fd, &facts) != 0 || os.fstat(s->follow.fd, &ours) != 0) {
-    return log_error(err, "fstat", s->path);
-  }
-  if (facts.st_dev == ours.st_dev && facts.st_ino == ours.st_ino) return KV_OK;
-  return log_place_error(LOG_REPLACED, s->path, err);
-}
-
-int store_check_named(const store *s, int fd, kv_error *err) {
+int store_check_named(const store *s, uint64_t inode, kv_error *err) {
   share_file file;
-  struct stat facts;
   if (atomic_load(&s->page) == NULL) return KV_OK;
   share_read_file(s->share.page, &file);
-  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", s->path);
-  if (file.inode == 0 || file.inode == (uint64_t)facts.st_ino) return KV_OK;
+  if (file.inode == 0 || file.inode == inode) return KV_OK;
   return log_place_check_change(LOG_REPLACED, s->share.page, file.generation, s->path, err);
 }
 
@@ -264,7 +253,7 @@ int store_repair(store *s, kv_error *err) {
   if (!s->follow.at.original && (uint64_t)facts.st_size > end) {
     int fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
     if (fd < 0) rc = log_error(err, "opening", s->path);
-    if (rc == KV_OK) rc = store_check_open(s, fd, err);
+    if (rc == KV_OK) rc = log_place_check_same(fd, s->follow.fd, s->path, err);
     if (rc == KV_OK && os_truncate(fd, end) != 0) rc = log_error(err, "truncate", s->path);
     if (fd >= 0) os_close_locked(fd);
   }
