@@ -389,6 +389,25 @@ mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
 mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
   's/if \(leaf == NULL\) return txn_delete/if (leaf != NULL) return txn_delete/'
 
+# --- beside an ordinary table, in every SQLite --------------------------------------------------------
+
+mutant 'LIMIT is taken from every SQLite' 'limit.test' ../ext/plan.c \
+  's/HONEST_LIMITS_VERSION_MIN 3046000/HONEST_LIMITS_VERSION_MIN 3038000/'
+mutant 'a row that matches twice moves twice' 'update_from.test' ../ext/write.c \
+  's/if \(!kv_has\(t->link->db, old.bytes, old.size\)\) return delete_row\(t, argv\[0\]\);//'
+mutant 'an UPDATE of no row inserts one' 'update_from.test' ../ext/write.c \
+  's/if \(insert && sqlite3_value_type\(argv\[1\]\) != SQLITE_NULL\) return SQLITE_OK;//'
+mutant 'OR IGNORE fails for a blob' 'rows.test' ../ext/write.c \
+  's/SQLITE_CONSTRAINT_DATATYPE/SQLITE_MISMATCH/'
+mutant 'a foreign key finds an index' 'foreign_key.test' ../ext/table.c \
+  's/PRIMARY KEY\(key COLLATE " KEY_COLLATION "\)/PRIMARY KEY(key)/'
+mutant 'the encoding is asked by PRAGMA alone' 'authorizer.test' ../ext/face.c \
+  's/SELECT .UTF-8.", -1/PRAGMA encoding", -1/'
+mutant 'a shared memory database is everybody'"'"'s' 'shared_cache.test' ../ext/owner.c \
+  's/is_claimed\(m, database, shared\) \|\|/false ||/'
+mutant 'a shared table looks empty after its owner' 'shared_cache.test' ../ext/owner.c \
+  's/is_main && m->shares && !create/false/'
+
 # --- what hardly ever happens -----------------------------------------------------------------------------
 
 mutant 'rare: appends to another log' 'test_log_write' log_write.c \
