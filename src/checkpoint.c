@@ -295,7 +295,9 @@ int checkpoint_run(store *s, kv_error *err) {
 
 static void *checkpointer_main(void *context) {
   store *s = context;
-  if (checkpoint_run(s, NULL) != KV_OK) { /* not again before it is half as large again */
+  int rc = checkpoint_run(s, NULL);
+  store_tidy_all(s);
+  if (rc != KV_OK) { /* not again before it is half as large again */
     uint64_t end = share_log_end(s->share.page);
     atomic_store(&s->checkpointer.not_before, end + end / 2);
   }

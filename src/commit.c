@@ -126,6 +126,14 @@ void commit_seal_others(commit_queue *q, uint64_t seq) {
   pthread_mutex_unlock(&q->lock);
 }
 
+/* It has the number of the version before it, and becomes visible with that. */
+void commit_seal_same(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  (void)tree_edit_seal(q->tree, q->tree->head->seq);
+  show(q);
+  pthread_mutex_unlock(&q->lock);
+}
+
 /* Wake the commits that are done; and one that leads the next group if it is due, for its flush
 ** covers the others; else all that have a deadline to watch. */
 static void wake_waiting(commit_queue *q) {

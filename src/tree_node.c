@@ -63,6 +63,7 @@ tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const
       return NULL;
     }
     memcpy(at, &bytes, sizeof bytes);
+    pool_count(&p->apart, value_size);
   } else if (value_is_bytes(value->type)) {
     if (value_size > 0) memcpy(at, value->data, value_size);
     if (value->type == KV_TEXT) at[value_size] = '\0';
@@ -72,6 +73,18 @@ tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const
     memcpy(at, &value->real, sizeof value->real);
   }
   return leaf;
+}
+
+tree_leaf *leaf_copy(pool *p, const tree_leaf *leaf) {
+  size_t size = leaf_alloc_size(leaf_key_size(leaf), leaf->type, leaf->value_size);
+  tree_leaf *copy = pool_alloc(p, size);
+  if (copy == NULL) return NULL;
+  memcpy(copy, leaf, size);
+  if (leaf_is_apart(leaf)) {
+    atomic_fetch_add_explicit(&leaf_bytes(leaf)->references, 1, memory_order_relaxed);
+    pool_count(&p->apart, leaf->value_size);
+  }
+  return copy;
 }
 
 const char *tree_leaf_key(const tree_leaf *leaf, size_t *size) {
@@ -175,7 +188,10 @@ void ref_free(pool *p, tree_ref ref) {
     pool_free(p, ref_inner(ref), size);
   } else {
     tree_leaf *leaf = ref_leaf(ref);
-    if (leaf_is_apart(leaf)) tree_bytes_release(leaf_bytes(leaf)->data);
+    if (leaf_is_apart(leaf)) {
+      pool_count(&p->apart, 0 - (size_t)leaf->value_size);
+      tree_bytes_release(leaf_bytes(leaf)->data);
+    }
     pool_free(p, leaf, size);
   }
 }

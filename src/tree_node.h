@@ -127,6 +127,14 @@ static inline bool ends_segment(uint8_t byte) {
 /* A new leaf, born at stamp, its value copied; NULL if memory is short. */
 tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const kv_value *value);
 
+/* A copy of a leaf, born when that was; a large value is shared. NULL if memory is short. */
+tree_leaf *leaf_copy(pool *p, const tree_leaf *leaf);
+
+/* Bytes of the leaf's value that are kept apart, 0 if it is not. */
+static inline uint64_t leaf_apart_size(const tree_leaf *leaf) {
+  return leaf->value_size > LEAF_INLINE_MAX ? leaf->value_size : 0;
+}
+
 /* A new inner node without children, with room for at least `count`; NULL if memory is short. */
 tree_inner *inner_new(pool *p, uint64_t stamp, unsigned offset, unsigned count);
 
@@ -182,6 +190,10 @@ const tree_leaf *first_leaf(tree_ref ref);
 const tree_leaf *closest_leaf(tree_ref ref, const char *key, size_t size);
 
 /* In tree.c: */
+
+/* Make every inner node of key's path with an offset below `until` private. Returns the place that
+** holds the first node with another offset, or the leaf; NULL if memory is short. */
+tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until);
 
 /* The top of what begins with key and a "/", 0 if nothing does. */
 tree_ref find_below(tree_ref ref, const char *key, size_t size);
