@@ -289,7 +289,7 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
 }
 
 static void unpin(store *s, tree_pin *pin) {
-  if (tree_unpin(&s->tree, pin)) store_tidy(s);
+  if (tree_unpin(&s->tree, pin)) store_tidy_by_reader(s);
 }
 
 void kv_cursor_let_go(kv_cursor *c) {

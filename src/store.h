@@ -162,16 +162,19 @@ void store_turn_pass(store *s, const void *owner);
 /* A little of it. By who has the right to edit the tree, no edit being open. */
 void store_tidy_here(store *s);
 
-/* By anybody, where a transaction has ended or a reader has let go: free what no reader needs any more,
-** and move what keeps memory from going back, as far as what happened since is worth it. Does nothing
-** if somebody else has the right to edit the tree, who will do it. */
-void store_tidy(store *s);
+/* Where a reader has let go, or a transaction has ended: free what no reader needs any more, and move
+** what keeps memory from going back, in proportion to what the transaction has changed. Does nothing if
+** somebody else has the right to edit the tree: who has it will do it. */
+void store_tidy_by_reader(store *s);
+void store_tidy_by_writer(store *s);
 
 /* All of it, by who has time and not the turn. */
 void store_tidy_all(store *s);
 
 static inline void store_tidy_if_wanted(store *s) {
-  if (tree_has_much_garbage(&s->tree) || tree_is_sparse(&s->tree, false)) store_tidy(s);
+  if (tree_has_much_garbage(&s->tree) || tree_is_sparse(&s->tree, false)) {
+    store_tidy_by_writer(s);
+  }
 }
 
 #endif

@@ -11,22 +11,23 @@
 
 #include "os.h"
 
-#define FEW_STEPS 512u /* in front of a transaction: some ten microseconds */
-#define STEPS 8192u    /* less than a millisecond */
-#define SLICES_MAX 16u /* by who let go; then others are asked again */
+#define FEW_STEPS 512u       /* in front of a transaction: some ten microseconds */
+#define STEPS 8192u          /* less than a millisecond */
+#define SLICES_FEW 16u       /* by a reader that let go; writers do the rest */
+#define RETIRED_A_SLICE 512u /* by a writer: in proportion to what was retired */
 #define ALL_SLICES_MAX 1000000u
-#define TRIM_LEAST ((size_t)4 << 20)
+#define TRIM_LEAST ((size_t)1 << 20)
 
-/* One slice; true if another one is worth it. */
+/* One slice; false if it was not worth it. */
 static bool slice(store *s, size_t steps, bool closely) {
   tree *t = &s->tree;
-  if (!tree_is_sparse(t, closely) || !tree_is_worth_moving(t)) return false;
+  if (!tree_is_sparse(t, closely) || !tree_is_worth_moving(t, closely)) return false;
   if (tree_edit_begin(t) != KV_OK) return false;
   if (tree_move(t, steps) == 0) {
     tree_edit_rollback(t);
-    return t->move.under_way;
+  } else {
+    commit_seal_same(&s->queue);
   }
-  commit_seal_same(&s->queue);
   return true;
 }
 
@@ -80,8 +81,13 @@ static void tidy(store *s, unsigned slices, unsigned timeout_ms, bool closely) {
   if (trim) os.trim();
 }
 
-void store_tidy(store *s) {
-  tidy(s, SLICES_MAX, 0, false);
+void store_tidy_by_reader(store *s) {
+  tidy(s, SLICES_FEW, 0, false);
+}
+
+void store_tidy_by_writer(store *s) {
+  size_t retired = atomic_load_explicit(&s->tree.move.retired, memory_order_relaxed);
+  tidy(s, SLICES_FEW + (unsigned)(retired / RETIRED_A_SLICE), 0, false);
 }
 
 void store_tidy_all(store *s) {

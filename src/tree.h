@@ -203,7 +203,7 @@ bool tree_is_sparse(const tree *t, bool closely);
 /* Is a pass under way, or worth to be begun? It goes through all keys, so that either much has been
 ** retired since the last one, or that one has helped; and readers must not hold much of what it
 ** would copy. */
-bool tree_is_worth_moving(const tree *t);
+bool tree_is_worth_moving(const tree *t, bool closely);
 
 /* In an edit that has changed nothing: go on with a pass, or begin one, for so many steps: one for each
 ** leaf looked at and MOVE_STEPS more for each node moved. Returns how many were moved. If memory runs

@@ -31,13 +31,14 @@ bool tree_is_sparse(const tree *t, bool closely) {
   return closely ? waste > given / 8 + SLACK / 2 : waste > given / 4 + SLACK;
 }
 
-bool tree_is_worth_moving(const tree *t) {
+bool tree_is_worth_moving(const tree *t, bool closely) {
   size_t values = t->head->top != 0 ? ref_values(t->head->top) : 0;
   /* What readers hold would be doubled. */
   if (t->garbage_size > values / 8 + HELD_SLACK) return false;
   if (t->move.under_way) return true;
   size_t taken = read_size(&t->memory.bytes_in_slabs);
-  return read_size(&t->move.retired) >= values / 16 || taken < t->move.taken - t->move.taken / 16;
+  size_t retired = closely ? 1 : values / 16;
+  return read_size(&t->move.retired) >= retired || taken < t->move.taken - t->move.taken / 16;
 }
 
 static int move_leaf(tree *t, const tree_leaf *leaf) {
@@ -94,7 +95,7 @@ static bool begin_pass(tree *t) {
 size_t tree_move(tree *t, size_t steps) {
   assert(t->edit.open && t->edit.top == t->head->top);
   size_t moved = 0;
-  if (!tree_is_worth_moving(t) || (!t->move.under_way && !begin_pass(t))) return 0;
+  if (!t->move.under_way && !begin_pass(t)) return 0;
   tree_cursor c;
   tree_cursor_init(&c, t->edit.top);
   int rc = tree_cursor_seek(&c, t->move.key, t->move.key_size, TREE_GE);

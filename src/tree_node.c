@@ -10,18 +10,18 @@ static bool value_is_bytes(unsigned type) {
 }
 
 static bool leaf_is_apart(const tree_leaf *leaf) {
-  return value_is_bytes(leaf->type) && leaf->value_size > LEAF_INLINE_MAX;
+  return leaf_apart_size(leaf) > 0;
 }
 
 /* A text is followed by a NUL, so that it can be handed on as a C string. */
-static size_t value_room(unsigned type, size_t size) {
+static size_t value_room(size_t key_size, unsigned type, size_t size) {
   if (type == KV_NULL) return 0;
-  if (value_is_bytes(type) && size <= LEAF_INLINE_MAX) return size + (type == KV_TEXT);
-  return 8;
+  bool bytes = value_is_bytes(type) && value_is_inline(key_size, size);
+  return bytes ? size + (type == KV_TEXT) : 8;
 }
 
 static size_t leaf_alloc_size(size_t key_size, unsigned type, size_t value_size) {
-  return offsetof(tree_leaf, bytes) + key_size + 1 + value_room(type, value_size);
+  return offsetof(tree_leaf, bytes) + key_size + 1 + value_room(key_size, type, value_size);
 }
 
 static char *leaf_value_at(const tree_leaf *leaf) {

@@ -257,6 +257,7 @@ static void give_garbage_room_back(tree *t) {
   if (garbage == NULL) return;
   t->garbage = garbage;
   t->garbage_room = room;
+  t->large_freed += MUCH_LARGE; /* there may be more of that transaction's with the allocator */
 }
 
 /* If much is left, readers are told that one of them may be who holds it; then it is looked at once

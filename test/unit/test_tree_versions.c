@@ -52,7 +52,7 @@ static unsigned chance(world *w, unsigned limit) {
 /* --- steps: each returns NULL, or words for what is wrong --------------------------------------- */
 
 static const char *change(world *w) {
-  char key[MODEL_KEY_SIZE_MAX], data[2000];
+  char key[MODEL_KEY_SIZE_MAX], data[3000];
   bool told = false;
   for (unsigned n = chance(w, 8); n > 0; n--) {
     size_t size = model_random_key(&w->random, w->kind, key);
