@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
+#define FILLING_KEEP_MAX ((size_t)256 << 10) /* a larger buffer is given back once it is written */
 #define RELUCTANCE_NS 10000000u /* after this a commit does what should have been done for it */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */

@@ -162,6 +162,9 @@ void store_turn_pass(store *s, const void *owner);
 /* A little of it. By who has the right to edit the tree, no edit being open. */
 void store_tidy_here(store *s);
 
+/* In proportion to what others have changed, by who has followed them, with follow.lock. */
+void store_tidy_followed(store *s);
+
 /* Where a reader has let go, or a transaction has ended: free what no reader needs any more, and move
 ** what keeps memory from going back, in proportion to what the transaction has changed. Does nothing if
 ** somebody else has the right to edit the tree: who has it will do it. */

@@ -15,7 +15,7 @@
 #define STEPS 8192u          /* less than a millisecond */
 #define SLICES_FEW 16u       /* by a reader that let go; writers do the rest */
 #define RETIRED_A_SLICE 512u /* by a writer: in proportion to what was retired */
-#define ALL_SLICES_MAX 1000000u
+#define VALUES_A_SLICE 512u /* by a checkpoint: some passes, however much others change meanwhile */
 #define TRIM_LEAST ((size_t)1 << 20)
 
 /* One slice; false if it was not worth it. */
@@ -85,11 +85,26 @@ void store_tidy_by_reader(store *s) {
   tidy(s, SLICES_FEW, 0, false);
 }
 
-void store_tidy_by_writer(store *s) {
+static unsigned slices_for_changes(const store *s) {
   size_t retired = atomic_load_explicit(&s->tree.move.retired, memory_order_relaxed);
-  tidy(s, SLICES_FEW + (unsigned)(retired / RETIRED_A_SLICE), 0, false);
+  return 1 + (unsigned)(retired / RETIRED_A_SLICE);
+}
+
+void store_tidy_by_writer(store *s) {
+  tidy(s, SLICES_FEW + slices_for_changes(s), 0, false);
+}
+
+void store_tidy_followed(store *s) {
+  if (tree_has_much_garbage(&s->tree)) tree_reclaim(&s->tree);
+  unsigned slices = slices_for_changes(s);
+  while (slices-- > 0 && slice(s, STEPS, false)) continue;
 }
 
 void store_tidy_all(store *s) {
-  tidy(s, ALL_SLICES_MAX, 100, true);
+  tree_pin pin;
+  if (tree_pin_published(&s->tree, &pin) != KV_OK) return;
+  uint64_t values = tree_values(pin.top);
+  tree_unpin(&s->tree, &pin);
+  tidy(s, SLICES_FEW + (unsigned)(values / VALUES_A_SLICE), 100, true);
+  os.trim();
 }

@@ -545,9 +545,9 @@ tree_version *tree_edit_seal(tree *t, uint64_t seq) {
   atomic_store_explicit(&version->seq, seq, memory_order_relaxed);
   version->window = 0;
   atomic_store(&version->stamp, t->stamp);
+  pool_count(&t->move.retired, t->garbage_size - t->edit.base.garbage_size);
   garbage_add(t, version_ref(t->head), 0);
   if (is_much(t)) atomic_store(&t->much_until, t->stamp);
-  pool_count(&t->move.retired, t->garbage_size - t->edit.base.garbage_size);
   t->head->next = version;
   t->head = version;
   t->edit.open = false;

@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define RECORDS_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back after its transaction */
+#define RECORDS_KEEP_MAX ((size_t)256 << 10) /* a larger buffer is given back after its transaction */
 
 /* Give the turn back, if the handle has it. */
 static void pass_turn(txn *x) {
@@ -42,7 +42,10 @@ static void end(txn *x) {
   x->state = TXN_IDLE;
   x->savepoint_count = 0;
   x->records.size = 0;
-  if (x->records.room > RECORDS_KEEP_MAX) buf_free(&x->records);
+  if (x->records.room > RECORDS_KEEP_MAX) {
+    buf_free(&x->records);
+    os.trim();
+  }
 }
 
 /* --- begin ------------------------------------------------------------------------------------ */
