@@ -96,6 +96,7 @@ size_t tree_move(tree *t, size_t steps) {
   assert(t->edit.open && t->edit.top == t->head->top);
   size_t moved = 0;
   if (!t->move.under_way && !begin_pass(t)) return 0;
+  size_t retired = read_size(&t->move.retired);
   tree_cursor c;
   tree_cursor_init(&c, t->edit.top);
   int rc = tree_cursor_seek(&c, t->move.key, t->move.key_size, TREE_GE);
@@ -108,7 +109,7 @@ size_t tree_move(tree *t, size_t steps) {
   if (rc != KV_OK || c.leaf == NULL) t->move.under_way = false;
   if (rc != KV_OK) pool_choose_none(&t->memory);
   tree_cursor_free(&c);
-  /* Sealing the edit counts what it has retired as if others had. */
-  pool_count(&t->move.retired, t->edit.base.garbage_size - t->garbage_size);
+  /* What was retired here is not others'. */
+  atomic_store_explicit(&t->move.retired, retired, memory_order_relaxed);
   return moved;
 }

@@ -298,6 +298,7 @@ static void garbage_add(tree *t, tree_ref ref, uint64_t since) {
 }
 
 void tree_retire(tree *t, tree_ref ref) {
+  pool_count(&t->move.retired, 1);
   if (ref_stamp(ref) > t->edit.frozen) {
     ref_free(&t->memory, ref);
   } else {
@@ -545,7 +546,6 @@ tree_version *tree_edit_seal(tree *t, uint64_t seq) {
   atomic_store_explicit(&version->seq, seq, memory_order_relaxed);
   version->window = 0;
   atomic_store(&version->stamp, t->stamp);
-  pool_count(&t->move.retired, t->garbage_size - t->edit.base.garbage_size);
   garbage_add(t, version_ref(t->head), 0);
   if (is_much(t)) atomic_store(&t->much_until, t->stamp);
   t->head->next = version;

@@ -9,7 +9,8 @@
 #include <limits.h>
 #include <string.h>
 
-#define RECORDS_KEEP_MAX ((size_t)256 << 10) /* a larger buffer is given back after its transaction */
+#define RECORDS_KEEP_MAX                                                                           \
+  ((size_t)256 << 10) /* a larger buffer is given back after its transaction */
 
 /* Give the turn back, if the handle has it. */
 static void pass_turn(txn *x) {
