@@ -316,13 +316,6 @@ void pool_destroy(pool *p) {
 
 /* --- giving back --------------------------------------------------------------------------------- */
 
-size_t pool_waste(const pool *p) {
-  size_t taken = atomic_load_explicit(&p->bytes_in_slabs, memory_order_relaxed);
-  size_t large = atomic_load_explicit(&p->bytes_large, memory_order_relaxed);
-  size_t given = atomic_load_explicit(&p->bytes, memory_order_relaxed) - large;
-  return taken > given ? taken - given : 0; /* read by others they may not fit together */
-}
-
 bool pool_is_sparse(const void *block, size_t size) {
   return rounded(size) <= POOL_SMALL_MAX && slab_of(block)->region->chosen;
 }

@@ -16,7 +16,7 @@
 ** are the emptiest (pool_choose_sparse), and move what lies in them by allocating anew and freeing:
 ** a chosen region is not allocated from, so that it empties.
 **
-** Threads: one at a time; in the store that is whoever has the right to edit the tree. pool_waste,
+** Threads: one at a time; in the store that is whoever has the right to edit the tree. the counters
 ** bytes, apart and taken may be read by any thread. Under AddressSanitizer freed blocks are poisoned.
 */
 #ifndef POOL_H
@@ -60,8 +60,14 @@ void pool_free(pool *p, void *block, size_t size);
 /* Give everything back at once; the pool is empty and ready again. */
 void pool_destroy(pool *p);
 
-/* Bytes in regions beyond what is given out there. */
-size_t pool_waste(const pool *p);
+/* Bytes in regions, and those of them that are given out; read by others they may not fit together. */
+static inline size_t pool_in_slabs(const pool *p) {
+  return atomic_load_explicit(&p->bytes_in_slabs, memory_order_relaxed);
+}
+static inline size_t pool_given_in_slabs(const pool *p) {
+  return atomic_load_explicit(&p->bytes, memory_order_relaxed) -
+         atomic_load_explicit(&p->bytes_large, memory_order_relaxed);
+}
 
 /* Choose the emptiest regions, of which a quarter of what is taken at most is in use, in the place of
 ** those chosen before; false if all are full enough. Is a block, of the size it was asked with, in a

@@ -196,9 +196,14 @@ void tree_publish(tree *t, tree_version *version);
 
 /* --- moving nodes together (tree_move.c) ---------------------------------------------------------- */
 
-/* Is much of what the slabs take unused? `closely`: for who has time to do something about it. Any
-** thread. */
-bool tree_is_sparse(const tree *t, bool closely);
+/* Is much of what the slabs take unused? `closely`: for who has time to do something about it. Some
+** may be in any tree, as a slab for every size. Any thread. */
+#define TREE_SLACK ((size_t)1 << 20)
+static inline bool tree_is_sparse(const tree *t, bool closely) {
+  size_t given = pool_given_in_slabs(&t->memory), taken = pool_in_slabs(&t->memory);
+  size_t limit = closely ? given + given / 8 + TREE_SLACK / 2 : given + given / 4 + TREE_SLACK;
+  return taken > limit;
+}
 
 /* Is a pass under way, or worth to be begun? It goes through all keys, so that either much has been
 ** retired since the last one, or that one has helped; and readers must not hold much of what it

@@ -25,12 +25,6 @@ static size_t read_size(const _Atomic size_t *size) {
   return atomic_load_explicit(size, memory_order_relaxed);
 }
 
-bool tree_is_sparse(const tree *t, bool closely) {
-  size_t waste = pool_waste(&t->memory), taken = read_size(&t->memory.bytes_in_slabs);
-  size_t given = taken > waste ? taken - waste : 0;
-  return closely ? waste > given / 8 + SLACK / 2 : waste > given / 4 + SLACK;
-}
-
 bool tree_is_worth_moving(const tree *t, bool closely) {
   size_t values = t->head->top != 0 ? ref_values(t->head->top) : 0;
   /* What readers hold would be doubled. */

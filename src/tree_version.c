@@ -123,9 +123,11 @@ static uint64_t garbage_large(const tree_garbage *entry) {
 }
 
 static void garbage_free(tree *t, const tree_garbage *entry) {
-  uint64_t large = garbage_large(entry);
-  t->garbage_large -= large;
-  t->large_freed += large;
+  if (entry->since != 0 || ref_is_leaf(entry->ref)) {
+    uint64_t large = garbage_large(entry);
+    t->garbage_large -= large;
+    t->large_freed += large;
+  }
   if (entry->since != 0) {
     free_younger(t, entry->ref, entry->since);
   } else if (entry->ref & 2u) {
@@ -290,11 +292,11 @@ int tree_garbage_reserve(tree *t, size_t count) {
   return KV_OK;
 }
 
-static void garbage_add(tree *t, tree_ref ref, uint64_t since) {
+static inline void garbage_add(tree *t, tree_ref ref, uint64_t since) {
   assert(t->garbage_size < t->garbage_room);
   tree_garbage *entry = &t->garbage[t->garbage_size++];
   *entry = (tree_garbage){.ref = ref, .gone = t->stamp, .since = since};
-  t->garbage_large += garbage_large(entry);
+  if (since != 0 || ref_is_leaf(ref)) t->garbage_large += garbage_large(entry);
 }
 
 void tree_retire(tree *t, tree_ref ref) {
