@@ -254,6 +254,7 @@ int txn_undo(txn *x, kv_error *err) {
     if (x->state == TXN_OPEN) txn_rollback(x);
     tree_unpin(&x->store->tree, &before);
     tree_unpin(&x->store->tree, &after);
+    store_tidy_if_wanted(x->store);
   } else {
     txn_settle(x);
   }

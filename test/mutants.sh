@@ -334,7 +334,7 @@ mutant 'a follower gives nothing back' 'memory.test' store_tidy.c \
 mutant 'a checkpoint gives nothing back' 'memory.test' kv.c \
   's/  store_tidy_all\(s\);\n//'
 mutant 'the end of a transaction frees nothing' 'memory.test' txn.c \
-  's/if \(!x->has_turn\) store_tidy_if_wanted\(x->store\);//
+  's/if \(!x->has_turn\) store_tidy_if_wanted\(x->store\);//'
 
 mutant 'rare: appends to another log' 'test_log_write' log_write.c \
   's/strcmp\(header.id, id\) != 0\)\)/false))/'
