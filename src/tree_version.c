@@ -152,7 +152,8 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
 }
 
 /* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
-static uint64_t set_next(const tree_stamps *set, uint64_t from) {
+static inline uint64_t set_next(const tree_stamps *set, uint64_t from) {
+  if (set->size == 1 && set->stamps[0] >= from) return set->stamps[0]; /* usual */
   size_t low = 0, high = set->size;
   while (low < high) {
     size_t middle = (low + high) / 2;
