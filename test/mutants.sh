@@ -331,8 +331,6 @@ mutant 'every reader is told to free' 'test_tree_move' tree_version.c \
   's/return stamp < atomic_load\(&t->much_until\);/return atomic_load(\&t->much_until) > 0;/'
 mutant 'a follower gives nothing back' 'memory.test' store_tidy.c \
   's/while \(slices-- > 0 && slice\(s, STEPS, false\)\) continue;/(void)slices;/'
-mutant 'a checkpoint gives nothing back' 'memory.test' kv.c \
-  's/  store_tidy_all\(s\);\n//'
 mutant 'the end of a transaction frees nothing' 'memory.test' txn.c \
   's/if \(!x->has_turn\) store_tidy_if_wanted\(x->store\);//'
 
