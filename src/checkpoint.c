@@ -390,7 +390,9 @@ int checkpoint_run(store *s, kv_error *err) {
 static void *checkpointer_main(void *context) {
   store *s = context;
   checkpoint c = {.store = s, .fd = -1, .draft.writer.fd = -1};
-  if (run_and_free(&c) != KV_OK) { /* not again before it is half as large again */
+  int rc = run_and_free(&c);
+  store_tidy_all(s);
+  if (rc != KV_OK) { /* not again before it is half as large again */
     uint64_t end = share_log_end(s->share.page);
     uint64_t not_before = c.is_hopeless ? UINT64_MAX : end + end / 2;
     atomic_store(&s->checkpointer.not_before, not_before);

@@ -271,7 +271,9 @@ static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_err
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
   if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
-  return how(&db->txn.store->queue, err);
+  rc = how(&db->txn.store->queue, err);
+  store_tidy_if_wanted(db->txn.store); /* what has become visible may have left much behind */
+  return rc;
 }
 
 int kv_flush(kv *db, kv_error *err) {
@@ -288,9 +290,11 @@ int kv_checkpoint(kv *db, kv_error *err) {
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
   if (db->readonly) return readonly_error(db, err);
-  if (s->path == NULL) return KV_OK;
-  rc = store_refresh(s, err); /* a log that was never written stays that way */
-  return rc == KV_OK && s->page != NULL ? checkpoint_run(s, err) : rc;
+  if (s->path != NULL) rc = store_refresh(s, err);
+  /* A log that was never written stays that way. */
+  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run(s, err);
+  store_tidy_all(s);
+  return rc;
 }
 
 /* --- cursors ---------------------------------------------------------------------------------- */
@@ -310,8 +314,12 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
 }
 
+static void unpin(store *s, tree_pin *pin) {
+  if (tree_unpin(&s->tree, pin)) store_tidy_by_reader(s);
+}
+
 void kv_cursor_let_go(kv_cursor *c) {
-  tree_unpin(&c->store->tree, &c->pin);
+  unpin(c->store, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
 }
@@ -366,7 +374,7 @@ int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err) {
 
 void kv_cursor_close(kv_cursor *c) {
   tree_cursor_free(&c->place);
-  tree_unpin(&c->store->tree, &c->pin);
+  unpin(c->store, &c->pin);
   os.free(c);
 }
 
@@ -432,7 +440,7 @@ uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size) {
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 struct kv_walk {
-  tree *tree;
+  store *store;
   tree_pin pin;
   tree_walk place;
 };
@@ -443,7 +451,7 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
   if (rc != KV_OK) return rc;
   kv_walk *w = os.malloc(sizeof *w);
   if (w == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
-  w->tree = &db->txn.store->tree;
+  w->store = db->txn.store;
   rc = pin_now(db, &w->pin, err);
   if (rc != KV_OK) {
     os.free(w);
@@ -461,7 +469,7 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
 
 void kv_walk_close(kv_walk *w) {
   tree_walk_free(&w->place);
-  tree_unpin(w->tree, &w->pin);
+  unpin(w->store, &w->pin);
   os.free(w);
 }
 
@@ -508,7 +516,10 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   tree_unpin(&s->tree, &pin);
   out->keys = counts.values;
   out->nodes = counts.nodes;
-  out->memory_bytes = atomic_load_explicit(&s->tree.memory.taken, memory_order_relaxed);
+  const pool *memory = &s->tree.memory;
+  uint64_t apart = atomic_load_explicit(&memory->apart, memory_order_relaxed);
+  out->memory_bytes = atomic_load_explicit(&memory->taken, memory_order_relaxed) + apart;
+  out->memory_used = atomic_load_explicit(&memory->bytes, memory_order_relaxed) + apart;
   out->replay_transactions = s->recovered.transactions;
   out->replay_ns = s->recovered.took_ns;
   out->torn_bytes = s->recovered.torn_size;

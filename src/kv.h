@@ -299,6 +299,7 @@ typedef struct kv_stats {
   bool readonly;
   uint64_t keys, nodes;
   uint64_t memory_bytes; /* taken from the system for the tree */
+  uint64_t memory_used;  /* of them, in use: the tree, and what readers still see of older ones */
   uint64_t log_bytes;    /* of whole transactions */
   uint64_t commits, flushes;
   uint64_t written_bytes; /* appended since the store was opened */

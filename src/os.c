@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +22,21 @@
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
+
+/* What lies in these pages refers to memory of the allocator: who looks for leaks has to know. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ROOT_REGIONS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ROOT_REGIONS 1
+#endif
+#endif
+#ifdef ROOT_REGIONS
+#include <sanitizer/lsan_interface.h>
+#define ROOT_REGION(what, data, size) __lsan_##what##_root_region((data), (size))
+#else
+#define ROOT_REGION(what, data, size) ((void)0)
+#endif
 
 /* --- forks ------------------------------------------------------------------------------------ */
 
@@ -279,6 +297,34 @@ static uint64_t call_time_s(void) {
   return (uint64_t)time(NULL);
 }
 
+static void *call_take_pages(size_t size) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+  char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (data == MAP_FAILED) return NULL;
+  if (((uintptr_t)data & (size - 1)) != 0) { /* then twice as much has it somewhere */
+    (void)munmap(data, size);
+    data = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (data == MAP_FAILED) return NULL;
+    size_t before = (size - ((uintptr_t)data & (size - 1))) & (size - 1);
+    if (before > 0) (void)munmap(data, before);
+    data += before;
+    (void)munmap(data + size, size - before);
+  }
+  ROOT_REGION(register, data, size);
+  return data;
+}
+
+static void call_give_pages(void *data, size_t size) {
+  ROOT_REGION(unregister, data, size);
+  (void)munmap(data, size);
+}
+
+static void call_trim(void) {
+#ifdef __GLIBC__
+  (void)malloc_trim(0);
+#endif
+}
+
 static void call_use_huge_pages(void *data, size_t size) {
   (void)madvise(data, size, MADV_HUGEPAGE); /* advice: it may be refused */
 }
@@ -321,7 +367,10 @@ os_table os = {
     .malloc = malloc,
     .realloc = realloc,
     .free = free,
+    .take_pages = call_take_pages,
+    .give_pages = call_give_pages,
     .use_huge_pages = call_use_huge_pages,
+    .trim = call_trim,
 };
 
 int os_write_all(int fd, const void *data, size_t size, uint64_t offset) {

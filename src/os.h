@@ -66,8 +66,14 @@ typedef struct os_table {
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);
-  /* Memory from malloc, aligned and a multiple of OS_HUGE_PAGE, shall lie in huge pages if it can. */
+  /* Pages from the system, zeroed, as many bytes as a power of two says and aligned to that; NULL if
+  ** there are none. They go back at once, whatever else the process has allocated. */
+  void *(*take_pages)(size_t size);
+  void (*give_pages)(void *data, size_t size);
+  /* Pages, aligned and a multiple of OS_HUGE_PAGE, shall lie in huge ones if they can. */
   void (*use_huge_pages)(void *data, size_t size);
+  /* What was freed and is still with the allocator goes back to the system. */
+  void (*trim)(void);
 } os_table;
 
 #define OS_HUGE_PAGE ((size_t)2 << 20)

@@ -188,6 +188,7 @@ static int open_store(store *s, kv_error *err) {
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
   int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  if (rc == KV_OK) store_tidy_followed(s);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);

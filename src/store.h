@@ -183,4 +183,27 @@ int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv
 
 void store_turn_pass(store *s, const void *owner);
 
+/* --- giving memory back (store_tidy.c) -------------------------------------------------------------- */
+
+/* A little of it. By who has the right to edit the tree, no edit being open. */
+void store_tidy_here(store *s);
+
+/* In proportion to what others have changed, by who has followed them, with follow.lock. */
+void store_tidy_followed(store *s);
+
+/* Where a reader has let go, or a transaction has ended: free what no reader needs any more, and move
+** what keeps memory from going back, in proportion to what the transaction has changed. Does nothing if
+** somebody else has the right to edit the tree: who has it will do it. */
+void store_tidy_by_reader(store *s);
+void store_tidy_by_writer(store *s);
+
+/* All of it, by who has time and not the turn. */
+void store_tidy_all(store *s);
+
+static inline void store_tidy_if_wanted(store *s) {
+  if (tree_has_much_garbage(&s->tree) || tree_is_sparse(&s->tree, false)) {
+    store_tidy_by_writer(s);
+  }
+}
+
 #endif

@@ -51,6 +51,7 @@ static int read_on(store *s, uint64_t size, uint64_t last_seq, kv_error *err) {
   if (rc == KV_OK && to.seq > at->seq) {
     *at = to;
     commit_seal_others(&s->queue, to.seq);
+    store_tidy_followed(s);
   } else {
     tree_edit_rollback(&s->tree);
   }

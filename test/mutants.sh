@@ -410,6 +410,33 @@ mutant 'a shared table looks empty after its owner' 'shared_cache.test' ../ext/o
 
 # --- what hardly ever happens -----------------------------------------------------------------------------
 
+mutant 'an undo takes what was moved for changed' 'test_kv' tree.c \
+  's/return a->tag == b->tag;/return a == b;/'
+mutant 'a moved leaf is another write' 'test_tree_move' tree_move.c \
+  's/(  tree_retire\(t, \*at\);\n)(  \*at = leaf_ref\(copy\);)/$1  copy->tag = t->stamp << 16 | (copy->tag \& 0xffff);\n$2/'
+mutant 'a moved leaf shares a large value uncounted' 'test_tree_move' tree_node.c \
+  's/atomic_fetch_add_explicit\(&leaf_bytes\(leaf\)->references, 1, memory_order_relaxed\);\n    pool/pool/'
+mutant 'a leaf that was moved is freed at once' 'test_tree_versions' tree_move.c \
+  's/  tree_retire\(t, \*at\);/  ref_free(\&t->memory, *at);/'
+mutant 'only leaves are moved' 'test_tree_move' tree_move.c \
+  's/if \(pool_is_sparse\(node, ref_alloc_size\(inner_ref\(node\)\)\)\)/if (false)/'
+mutant 'a pass begins again and again' 'test_tree_move' tree_move.c \
+  's/tree_cursor_seek\(&c, t->move.key, t->move.key_size, TREE_GE\)/tree_cursor_first(\&c)/'
+mutant 'moving doubles what readers hold' 'test_tree_move' tree_move.c \
+  's/if \(t->garbage_size > values \/ 8 \+ HELD_SLACK\) return false;//'
+mutant 'what is chosen to be emptied is allocated from' 'test_tree_move' pool.c \
+  's/ && first->region->chosen\) slab_unlist/ \&\& false) slab_unlist/' 's/&& !slab->region->chosen\) \{/\&\& true) {/'
+mutant 'empty regions are kept' 'test_tree_move' pool.c \
+  's/if \(!r->chosen && p->empty == NULL && is_worth_keeping\(p, r\)\)/if (!r->chosen)/'
+mutant 'the last reader frees nothing' 'memory.test' kv.c \
+  's/if \(tree_unpin\(&s->tree, pin\)\) store_tidy_by_reader\(s\);/(void)tree_unpin(\&s->tree, pin);/'
+mutant 'every reader is told to free' 'test_tree_move' tree_version.c \
+  's/return stamp < atomic_load\(&t->much_until\);/return atomic_load(\&t->much_until) > 0;/'
+mutant 'a follower gives nothing back' 'memory.test' store_tidy.c \
+  's/while \(slices-- > 0 && slice\(s, STEPS, false\)\) continue;/(void)slices;/'
+mutant 'the end of a transaction frees nothing' 'memory.test' txn.c \
+  's/if \(!x->has_turn\) store_tidy_if_wanted\(x->store\);//'
+
 mutant 'rare: appends to another log' 'test_log_write' log_write.c \
   's/if \(rc == KV_OK\) rc = log_place_compare\(fd, w->path[^\n]*\n//'
 mutant 'rare: takes the draft of another' 'test_log_write' log_write.c \
