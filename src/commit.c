@@ -111,12 +111,6 @@ static void show(commit_queue *q) {
   atomic_store_explicit(&q->shown_seq, version->seq, memory_order_release);
 }
 
-void commit_show(commit_queue *q) {
-  pthread_mutex_lock(&q->lock);
-  show(q);
-  pthread_mutex_unlock(&q->lock);
-}
-
 void commit_seal_others(commit_queue *q, uint64_t seq) {
   pthread_mutex_lock(&q->lock);
   (void)tree_edit_seal(q->tree, seq);
@@ -138,6 +132,19 @@ static void wake_waiting(commit_queue *q) {
       led = true;
     }
   }
+}
+
+/* Publish what another process has flushed or published: no flush of this process will do it. */
+static void show_and_wake(commit_queue *q) {
+  uint64_t before = atomic_load(&q->shown_seq);
+  show(q);
+  if (atomic_load(&q->shown_seq) != before) wake_waiting(q);
+}
+
+void commit_show(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  show_and_wake(q);
+  pthread_mutex_unlock(&q->lock);
 }
 
 static void fail(commit_queue *q, int code, const char *why) {
@@ -508,7 +515,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     }
     if (!q->flushing && !full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
     wait_until(&ticket->wake, &q->lock, until_ns);
-    show(q);
+    show_and_wake(q);
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
   ticket_unlink(q, ticket);
@@ -532,6 +539,7 @@ static int flush_all(commit_queue *q, kv_error *err) {
       flush(q, wanted_seq, true);
     }
   }
+  show_and_wake(q);
   return queue_failure(q, err);
 }
 
@@ -550,6 +558,7 @@ int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
     flush(q, wanted_seq, false);
     rc = queue_failure(q, err);
   }
+  show_and_wake(q);
   if (rc == KV_OK && durable_seq(q) < wanted_seq) {
     rc = kv_error_set(err, KV_EBUSY, "another flush is under way");
   }

@@ -222,8 +222,15 @@ uint64_t kv_handed_seq(kv *db) {
   return commit_handed_seq(&db->txn.store->queue);
 }
 
+/* Another process may have flushed and published what was handed over here. */
 uint64_t kv_published_seq(kv *db) {
-  return atomic_load(&db->txn.store->queue.shown_seq);
+  store *s = db->txn.store;
+  const share_page *page = atomic_load(&s->page);
+  uint64_t published = page != NULL ? atomic_load(&page->published_seq) : SHARE_CLOSED;
+  if (published != SHARE_CLOSED && published > atomic_load(&s->queue.shown_seq)) {
+    commit_show(&s->queue);
+  }
+  return atomic_load(&s->queue.shown_seq);
 }
 
 void kv_settle(kv *db) {
