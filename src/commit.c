@@ -205,11 +205,14 @@ static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, 
   return KV_OK;
 }
 
-/* Flush what every process has written, having the right to; the lock is given back meanwhile. */
-static int flush_as_owner(commit_queue *q, kv_error *err) {
+/* Flush what every process has written, having the right to; the lock is given back meanwhile.
+** `orphaned`: another process has begun to and has not ended it. It may have met an error that it has
+** not told yet, and that the kernel tells only once: then the pages that it lost look clean, so that all
+** that it may have been about is written anew. */
+static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   share_page *page = q->page;
   uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
-  uint64_t generation = atomic_load(&page->generation);
+  uint64_t generation = atomic_load(&page->generation), written_end = share_end(page, generation);
   if (generation != q->generation) {
     int rc = reopen(q, err);
     return rc == KV_EBUSY ? flush_untold(q, generation, covered, err) : rc;
@@ -217,10 +220,12 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   log_writer log = q->log;
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
-  uint64_t start_ns = os.now_ns();
-  int rc = log_writer_sync(&log, err);
+  uint64_t start_ns = os.now_ns(), synced_end = share_synced_end(page, generation);
+  int rc = orphaned ? log_writer_rewrite(&log, synced_end, written_end, err) : KV_OK;
+  if (rc == KV_OK) rc = log_writer_sync(&log, err);
   uint64_t took_ns = os.now_ns() - start_ns;
   if (rc == KV_OK) {
+    share_raise_synced(page, generation, written_end);
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
   } else {
@@ -244,18 +249,19 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
 ** another one that is at it and would have to be waited for. */
 static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   share *s = q->share;
+  share_watch watch = {.since_ns = 0};
   while (q->failed == KV_OK && durable_seq(q) < seq) {
-    bool inherited;
+    bool orphaned;
     pthread_mutex_unlock(&q->lock);
-    bool owner = patient ? share_lock_try(s, &q->page->flush)
-                         : share_lock_take(s, &q->page->flush, 0, &inherited);
+    bool owner = patient ? share_lock_try(s, &q->page->flush, &watch, &orphaned)
+                         : share_lock_take(s, &q->page->flush, 0, &orphaned);
     pthread_mutex_lock(&q->lock);
     check_others(q);
     if (!owner && !patient) return;
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
-    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, &why);
+    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, orphaned, &why);
     share_lock_pass(s, &q->page->flush);
     if (rc != KV_OK) fail(q, rc, why.text);
   }

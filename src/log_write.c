@@ -64,13 +64,23 @@ int log_writer_sync(log_writer *w, kv_error *err) {
   return KV_OK;
 }
 
-void log_writer_soil(log_writer *w) {
+int log_writer_rewrite(const log_writer *w, uint64_t from, uint64_t end, kv_error *err) {
   char part[4096];
-  for (uint64_t at = w->synced_end; at < w->end;) {
-    size_t size = w->end - at < sizeof part ? (size_t)(w->end - at) : sizeof part;
-    if (os_read_exactly(w->fd, part, size, at) == 0) (void)os_write_all(w->fd, part, size, at);
+  int rc = KV_OK;
+  for (uint64_t at = from; at < end;) {
+    size_t size = end - at < sizeof part ? (size_t)(end - at) : sizeof part;
+    if (os_read_exactly(w->fd, part, size, at) != 0) {
+      rc = log_error(err, "read", w->path);
+    } else if (os_write_all(w->fd, part, size, at) != 0) {
+      rc = log_error(err, "write", w->path);
+    }
     at += size;
   }
+  return rc;
+}
+
+void log_writer_soil(log_writer *w) {
+  (void)log_writer_rewrite(w, w->synced_end, w->end, NULL);
 }
 
 void log_writer_allocate(log_writer *w, size_t more) {
