@@ -288,6 +288,7 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   use(info, &c);
   kv_cursor *cursor;
   kv_error err;
+  t->session->busy_timeout_ms = t->busy_timeout_ms;
   if (kv_cursor_open(t->link->db, &cursor, &err) != KV_OK) return face_fail(base, &err);
   double rows = estimate(info, &c, cursor);
   kv_cursor_close(cursor);

@@ -5,7 +5,7 @@
 
 session *session_new(sqlite3 *connection) {
   session *s = sqlite3_malloc64(sizeof *s);
-  if (s != NULL) *s = (session){.connection = connection, .holders = 1};
+  if (s != NULL) *s = (session){.connection = connection, .holders = 1, .busy_timeout_ms = -1};
   return s;
 }
 
@@ -92,9 +92,34 @@ static int choose_file(session *s, const char *schema, const char *table, const 
   return *path != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+unsigned session_busy_timeout_ms(sqlite3 *connection) {
+  sqlite3_stmt *statement = NULL;
+  int timeout_ms = 0;
+  if (sqlite3_prepare_v2(connection, "PRAGMA busy_timeout", -1, &statement, NULL) == SQLITE_OK &&
+      sqlite3_step(statement) == SQLITE_ROW) {
+    timeout_ms = sqlite3_column_int(statement, 0);
+  }
+  (void)sqlite3_finalize(statement);
+  return timeout_ms > 0 ? (unsigned)timeout_ms : 0;
+}
+
+/* Asked by the engine where a call has to wait. */
+static unsigned timeout_ms(void *context) {
+  const session *s = context;
+  return s->busy_timeout_ms >= 0 ? (unsigned)s->busy_timeout_ms
+                                 : session_busy_timeout_ms(s->connection);
+}
+
+static bool is_interrupted(void *context) {
+  return face_check_interrupt(((session *)context)->connection) != SQLITE_OK;
+}
+
 static int open_handle(session *s, const char *schema, const char *path, const args *a, kv **out,
                        char **message) {
   kv_options options = {.path = path, .readonly = a->readonly, .settings = a->settings};
+  s->busy_timeout_ms = a->busy_timeout_ms;
+  options.waiting =
+      (kv_waiting){.timeout_ms = timeout_ms, .is_interrupted = is_interrupted, .context = s};
   const char *database = sqlite3_db_filename(s->connection, schema);
   if (database != NULL && database[0] != '\0') {
     options.rights_from = options.apart_from = database;

@@ -505,11 +505,21 @@ static bool should_lead(commit_queue *q, const commit_ticket *ticket) {
   return os.now_ns() >= ticket->handed_ns + RELUCTANCE_NS;
 }
 
+/* The caller's function is called without the lock. */
+static bool is_interrupted(commit_queue *q, const commit_ticket *ticket) {
+  const kv_waiting *w = ticket->waiting;
+  if (w == NULL || w->is_interrupted == NULL || is_done(q, ticket)) return false;
+  pthread_mutex_unlock(&q->lock);
+  bool interrupted = w->is_interrupted(w->context);
+  pthread_mutex_lock(&q->lock);
+  return interrupted;
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
-  bool full = ticket->settings.synchronous == KV_SYNC_FULL;
+  bool full = ticket->settings.synchronous == KV_SYNC_FULL, hurries = false;
   while (!is_done(q, ticket) && queue_failure(q, NULL) == KV_OK) {
-    if (!q->flushing && should_lead(q, ticket)) {
+    if (!q->flushing && (hurries || should_lead(q, ticket))) {
       flush(q, q->handed_seq, true);
       continue;
     }
@@ -522,6 +532,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     if (!q->flushing && !full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
     wait_until(&ticket->wake, &q->lock, until_ns);
     show_and_wake(q);
+    if (!hurries) hurries = is_interrupted(q, ticket);
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
   ticket_unlink(q, ticket);

@@ -64,6 +64,8 @@ typedef struct commit_ticket {
   uint64_t seq;
   uint64_t handed_ns;
   commit_settings settings;
+  const kv_waiting
+      *waiting; /* an interrupt makes it lead at once; set before commit_wait, or NULL */
   pthread_cond_t wake;
 } commit_ticket;
 
@@ -158,7 +160,10 @@ int commit_pin_newest(commit_queue *q, tree_pin *out);
 void commit_break(commit_queue *q, int code, const char *why);
 
 /* Wait for the ticket's durability. KV_OK: the transaction is committed and visible. Else the
-** queue's failure: it is neither, and whether a reopened store has it cannot be said. */
+** queue's failure: it is neither, and whether a reopened store has it cannot be said.
+**
+** What is in the log cannot be called back, so that neither a timeout nor an interrupt makes this fail.
+** It does not have to wait for others: with an interrupt it waits for no group and flushes at once. */
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err);
 
 /* Bring everything that any process has committed so far to stable storage. The queue's failure. */

@@ -86,13 +86,15 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
     mode = like.st_mode & 0777;
   }
-  int rc = store_acquire(options->path, mode, options->readonly, &s, notice, err);
+  int rc =
+      store_acquire(options->path, mode, options->readonly, &options->waiting, &s, notice, err);
   if (rc != KV_OK) {
     os.free(db);
     return rc;
   }
   commit_settings settings = checked(&options->settings);
   txn_init(&db->txn, s, &settings);
+  db->txn.waiting = options->waiting;
   db->readonly = options->readonly;
   *out = db;
   return KV_OK;
@@ -116,6 +118,10 @@ bool kv_same_store(const kv *a, const kv *b) {
 
 void kv_set_settings(kv *db, const kv_settings *settings) {
   db->txn.settings = checked(settings);
+}
+
+void kv_set_waiting(kv *db, const kv_waiting *waiting) {
+  db->txn.waiting = *waiting;
 }
 
 void kv_get_settings(const kv *db, kv_settings *out) {
@@ -148,12 +154,39 @@ static int readonly_error(const kv *db, kv_error *err) {
                       store_name(db->txn.store));
 }
 
-int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+/* KV_OK if the handle can take the turn, or has it. */
+static int check_idle(const kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
-  if (db->readonly) return readonly_error(db, err);
-  return txn_begin(&db->txn, busy_timeout_ms, err);
+  return db->readonly ? readonly_error(db, err) : KV_OK;
+}
+
+static share_limit limit_of(const kv *db, unsigned busy_timeout_ms) {
+  const kv_waiting *w = &db->txn.waiting;
+  return (share_limit){
+      .deadline_ns = busy_timeout_ms > 0 ? os.now_ns() + (uint64_t)busy_timeout_ms * 1000000u : 0,
+      .is_interrupted = w->is_interrupted,
+      .context = w->context};
+}
+
+int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+  int rc = check_idle(db, err);
+  if (rc != KV_OK) return rc;
+  share_limit limit = limit_of(db, busy_timeout_ms);
+  return txn_begin(&db->txn, &limit, err);
+}
+
+int kv_begin_now(kv *db, kv_error *err) {
+  int rc = check_idle(db, err);
+  return rc == KV_OK ? txn_begin(&db->txn, NULL, err) : rc;
+}
+
+int kv_take_turn(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+  int rc = check_idle(db, err);
+  if (rc != KV_OK) return rc;
+  share_limit limit = limit_of(db, busy_timeout_ms);
+  return txn_take_turn(&db->txn, &limit, err);
 }
 
 bool kv_in_transaction(const kv *db) {
@@ -251,7 +284,9 @@ void kv_rollback(kv *db) {
 static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
-  if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
+  if (db->txn.store->readonly) {
+    return store_sync_read(db->txn.store, &db->txn.waiting, err);
+  }
   return how(&db->txn.store->queue, err);
 }
 
@@ -270,8 +305,9 @@ int kv_checkpoint(kv *db, kv_error *err) {
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
   if (db->readonly) return readonly_error(db, err);
   if (s->path == NULL) return KV_OK;
-  rc = store_refresh(s, err); /* a log that was never written stays that way */
-  return rc == KV_OK && s->page != NULL ? checkpoint_run(s, err) : rc;
+  const kv_waiting *waiting = &db->txn.waiting;
+  rc = store_refresh(s, waiting, err); /* a log that was never written stays that way */
+  return rc == KV_OK && s->page != NULL ? checkpoint_run_within(s, waiting, err) : rc;
 }
 
 /* --- cursors ---------------------------------------------------------------------------------- */
@@ -284,7 +320,7 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   if (db->txn.state == TXN_OPEN) {
     rc = tree_pin_edit(&s->tree, out);
   } else {
-    rc = store_refresh(s, err);
+    rc = store_refresh(s, &db->txn.waiting, err);
     if (rc != KV_OK) return rc;
     rc = tree_pin_published(&s->tree, out);
   }
@@ -308,7 +344,7 @@ int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
 int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
   int rc = store_check_fork(c->store, err);
-  if (rc == KV_OK) rc = store_refresh(c->store, err);
+  if (rc == KV_OK) rc = store_refresh(c->store, &c->db->txn.waiting, err);
   if (rc != KV_OK) return rc;
   rc = commit_pin_newest(&c->store->queue, &c->pin);
   if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
@@ -513,7 +549,7 @@ int kv_get_stats(kv *db, kv_stats *out, kv_error *err) {
 
 int kv_check(kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
-  return rc == KV_OK ? check_store(db->txn.store, err) : rc;
+  return rc == KV_OK ? check_store(db->txn.store, &db->txn.waiting, err) : rc;
 }
 
 typedef struct each_store {

@@ -10,7 +10,7 @@
 
 #define JOIN ((uint64_t)1 << 40) /* the first byte that is locked: far behind the page */
 #define JOIN_WAIT_NS ((uint64_t)60 * 1000000000u)
-#define LEAVE_WAIT_NS ((uint64_t)500 * 1000000u)
+#define LEAVE_WAIT_NS ((uint64_t)400 * 1000000u)
 #define JOIN_PAUSE_NS 500000u
 #define LIVENESS_NS 10000000u /* how often who waits asks whether the owner is alive */
 
@@ -204,7 +204,8 @@ void share_joined(share *s) {
 
 void share_begin_leaving(share *s, bool *last) {
   share_limit limit = {.deadline_ns = os.now_ns() + LEAVE_WAIT_NS};
-  *last = lock_join(s, &limit, NULL) == KV_OK && os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
+  *last =
+      lock_join(s, &limit, NULL) == KV_OK && os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
 }
 
 void share_leave(share *s) {

@@ -60,7 +60,8 @@
 #define SHARE_CLOSED UINT64_MAX
 
 typedef struct share_lock {
-  _Atomic uint64_t word; /* number of the owner, and of the heir << 32; 0: nobody. An heir without an
+  _Atomic uint64_t
+      word; /* number of the owner, and of the heir << 32; 0: nobody. An heir without an
                             owner: it is free, and reserved for the heir */
   _Atomic uint32_t wake; /* counted up at every hand-over; those who wait sleep on it */
   _Atomic uint32_t wanted;
@@ -69,7 +70,7 @@ typedef struct share_lock {
 
 /* How long a call may wait. */
 typedef struct share_limit {
-  uint64_t deadline_ns; /* monotonic; 0: it does not wait */
+  uint64_t deadline_ns;                  /* monotonic; 0: it does not wait */
   bool (*is_interrupted)(void *context); /* asked every ten milliseconds or so; NULL: never */
   void *context;
 } share_limit;

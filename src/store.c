@@ -54,11 +54,12 @@ int store_check_fork(const store *s, kv_error *err) {
 ** as nobody has written to it: taking the turn would convert it. */
 static void settle(store *s) {
   static const char us;
+  static const share_limit soon = {.deadline_ns = 0};
   pthread_mutex_lock(&s->follow.lock);
   bool original = s->follow.at.original;
   pthread_mutex_unlock(&s->follow.lock);
   if (original || commit_flush(&s->queue, NULL) != KV_OK) return;
-  if (store_turn_take(s, &us, 0, NULL) != KV_OK) return;
+  if (store_turn_take(s, &us, &soon, NULL) != KV_OK) return;
   commit_trim(&s->queue);
   store_turn_pass(s, &us);
 }
@@ -112,15 +113,31 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
   return KV_OK;
 }
 
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+#define TIMEOUT_MS 60000u /* where the caller has none */
+
+const share_limit *store_wait_limit(store_wait *w) {
+  if (!w->began) {
+    unsigned ms = w->how->timeout_ms != NULL ? w->how->timeout_ms(w->how->context) : TIMEOUT_MS;
+    w->limit = (share_limit){.deadline_ns = os.now_ns() + (uint64_t)ms * 1000000u + STORE_GRACE_NS,
+                             .is_interrupted = w->how->is_interrupted,
+                             .context = w->how->context};
+    w->began = true;
+  }
+  return &w->limit;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* Bring a new store to life. On failure it is as before. */
-static int open_store(store *s, kv_error *err) {
+static int open_store(store *s, const kv_waiting *waiting, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
   commit_queue_init(&s->queue, &s->tree, &s->share);
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
-  int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  store_wait wait = {.how = waiting};
+  int rc = s->readonly ? store_look(s, err) : store_join(s, false, &wait, err);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);
@@ -179,8 +196,8 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   return KV_OK;
 }
 
-int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
-                  kv_error *err) {
+int store_acquire(const char *path, mode_t file_mode, bool readonly, const kv_waiting *waiting,
+                  store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
   int rc = path != NULL ? canonical_path(path, &canonical, err) : KV_OK;
@@ -188,7 +205,7 @@ int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {
-    rc = open_store(s, err);
+    rc = open_store(s, waiting, err);
     s->open = rc == KV_OK;
   }
   if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {

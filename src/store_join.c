@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
 #define FIND_PAUSE_NS 1000000u
 
 static int open_error(const store *s, int reason, kv_error *err) {
@@ -191,8 +190,8 @@ static int open_again(const store *s, int fd, int *reading, kv_error *err) {
 
 /* Open the log as the others have it, and once more for reading. */
 static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
-                            kv_error *err) {
-  uint64_t end_ns = os.now_ns() + FIND_WAIT_NS;
+                            store_wait *w, kv_error *err) {
+  const share_limit *limit = store_wait_limit(w);
   struct stat facts;
   for (;;) {
     int fd = -1;
@@ -214,8 +213,13 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
-    if (os.now_ns() >= end_ns) {
-      return kv_error_set(err, KV_EBUSY, "'%s' is not the log that other processes have open",
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted opening '%s'", s->path);
+    }
+    if (os.now_ns() >= limit->deadline_ns) {
+      return kv_error_set(err, KV_EBUSY,
+                          "'%s' is not the log that other processes have open, or one of them has "
+                          "been replacing it for long",
                           s->path);
     }
     rc = help_switch(s, err);
@@ -239,7 +243,7 @@ static void enter(store *s, const log_writer *writer, int reading, bool alone,
   begin_following(s, reading, &now, NULL);
 }
 
-int store_join(store *s, bool create_it, kv_error *err) {
+int store_join(store *s, bool create_it, store_wait *w, kv_error *err) {
   struct stat facts;
   int fd;
   int rc = open_log(s, &fd, &facts, err);
@@ -251,7 +255,9 @@ int store_join(store *s, bool create_it, kv_error *err) {
     return check_creatable(s, err);
   }
   bool alone;
+  s->share.limit = store_wait_limit(w);
   rc = share_join(&s->share, s->path, mode, &alone, err);
+  s->share.limit = NULL;
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   share_file file = {.generation = 0};
@@ -260,7 +266,7 @@ int store_join(store *s, bool create_it, kv_error *err) {
     rc = open_alone(s, &writer, &reading, err);
   } else {
     share_joined(&s->share);
-    rc = open_with_others(s, &writer, &reading, &file, err);
+    rc = open_with_others(s, &writer, &reading, &file, w, err);
   }
   if (rc != KV_OK) {
     share_leave(&s->share);
@@ -298,8 +304,8 @@ int store_look(store *s, kv_error *err) {
   return KV_OK;
 }
 
-int store_sync_read(store *s, kv_error *err) {
-  int rc = store_refresh(s, err);
+int store_sync_read(store *s, const kv_waiting *waiting, kv_error *err) {
+  int rc = store_refresh(s, waiting, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->follow.lock);
   rc = sync_as_it_is(s, s->follow.fd, err);
