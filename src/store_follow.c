@@ -158,7 +158,9 @@ static int follow_file(store *s, store_wait *w, kv_error *err) {
       return kv_error_set(err, KV_EINTERRUPTED, "interrupted following '%s'", s->path);
     }
     if (os.now_ns() >= end_ns) {
-      return kv_error_set(err, KV_EBUSY, "'%s' was replaced by something else than its checkpoint",
+      return kv_error_set(err, KV_EBUSY,
+                          "'%s' was replaced by something else than its checkpoint, or the process "
+                          "that is replacing it has not finished; try again",
                           s->path);
     }
     os_pause(SWITCH_PAUSE_NS);
