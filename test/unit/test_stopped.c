@@ -5,7 +5,7 @@
 ** or gets KV_EBUSY, within its timeout and a second. When the stopped one goes on it ends as if nothing
 ** had been; and everything is there that was acknowledged to anybody.
 **
-** STOPS=N asks for so many stops, spread over all calls (100); STOPS=1000 is every one.
+** STOPS=N asks for so many stops, spread over all calls (60); STOPS=1000 is every one.
 */
 #include "process_help.h"
 
@@ -95,6 +95,7 @@ typedef struct report {
 
 static report *told;
 static unsigned long played;
+static bool all_newcomers;
 
 static unsigned timeout_ms(void *context) {
   (void)context;
@@ -246,7 +247,7 @@ static void play(const scene *s, bool at_random) {
       commit_next(witness, "witness", &acknowledged);
       commit_next(witness, "witness", &acknowledged);
     }
-    if (witness == NULL || played % 4 == 0) { /* which takes much longer */
+    if (all_newcomers || played % 3 == 0) { /* which takes much longer */
       CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t)s)), 0);
     }
     if (witness != NULL) commit_next(witness, "witness", &acknowledged);
@@ -279,7 +280,7 @@ int main(void) {
   told = shared_memory(sizeof *told);
   static const kv_sync modes[] = {KV_SYNC_FULL, KV_SYNC_NORMAL, KV_SYNC_OFF};
   scene scenes[12];
-  unsigned long lengths[12], all = 0, stops = number_of("STOPS", 100);
+  unsigned long lengths[12], all = 0, stops = number_of("STOPS", 60);
   for (size_t i = 0; i < 12; i++) {
     scenes[i] = (scene){.path = "stopped.log",
                         .synchronous = modes[i % 3],
@@ -291,6 +292,7 @@ int main(void) {
   unsigned seed = (unsigned)getpid();
   srand(seed);
   if (stops == 0) stops = 1;
+  all_newcomers = stops >= 500;
   unsigned long stride = all > stops ? all / stops : 1, next = 1 + (unsigned)rand() % stride;
   for (size_t i = 0; i < 12; i++) {
     for (; next <= lengths[i]; next += stride, played++) {
