@@ -71,7 +71,7 @@ typedef struct kv_options {
 /* Waiting. Another process can stop at any moment, for any time (Ctrl-Z, a debugger, a frozen
 ** container), and be in the way of all others. No call waits for one without a limit:
 **   kv_begin      waits busy_timeout_ms for the writer lock, then returns KV_EBUSY
-**   kv_commit     waits for nobody: if another process does not end its flush within 0.2 s it flushes
+**   kv_commit     waits for nobody: if another process does not end its flush within 0.3 s it flushes
 **                 itself. An interrupt ends the wait for a group, and not the commit, which is in the log
 **   kv_open, kv_cursor_open, kv_cursor_refresh, kv_checkpoint, kv_undo  wait waiting.timeout_ms
 ** Where a process opens, closes or checkpoints the log, 0.4 s more. waiting.is_interrupted ends a

@@ -10,7 +10,7 @@
 
 #define JOIN ((uint64_t)1 << 40) /* the first byte that is locked: far behind the page */
 #define JOIN_WAIT_NS ((uint64_t)60 * 1000000000u)
-#define LEAVE_WAIT_NS ((uint64_t)400 * 1000000u)
+#define LEAVE_WAIT_NS ((uint64_t)200 * 1000000u) /* is waited twice */
 #define JOIN_PAUSE_NS 500000u
 #define LIVENESS_NS 10000000u /* how often who waits asks whether the owner is alive */
 

@@ -116,6 +116,7 @@ static int canonical_path(const char *path, char **out, kv_error *err) {
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 #define TIMEOUT_MS 60000u /* where the caller has none */
+#define LOCK_PAUSE_NS 200000u
 
 const share_limit *store_wait_limit(store_wait *w) {
   if (!w->began) {
@@ -128,16 +129,30 @@ const share_limit *store_wait_limit(store_wait *w) {
   return &w->limit;
 }
 
+int store_wait_lock(store *s, pthread_mutex_t *mutex, store_wait *w, kv_error *err) {
+  while (pthread_mutex_trylock(mutex) != 0) {
+    const share_limit *limit = store_wait_limit(w);
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted waiting for '%s'", store_name(s));
+    }
+    if (os.now_ns() >= limit->deadline_ns) {
+      return kv_error_set(err, KV_EBUSY, "another thread is opening or following '%s'",
+                          store_name(s));
+    }
+    os_pause(LOCK_PAUSE_NS);
+  }
+  return KV_OK;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* Bring a new store to life. On failure it is as before. */
-static int open_store(store *s, const kv_waiting *waiting, kv_error *err) {
+static int open_store(store *s, store_wait *w, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
   commit_queue_init(&s->queue, &s->tree, &s->share);
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
-  store_wait wait = {.how = waiting};
-  int rc = s->readonly ? store_look(s, err) : store_join(s, false, &wait, err);
+  int rc = s->readonly ? store_look(s, err) : store_join(s, false, w, err);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);
@@ -203,16 +218,19 @@ int store_acquire(const char *path, mode_t file_mode, bool readonly, const kv_wa
   int rc = path != NULL ? canonical_path(path, &canonical, err) : KV_OK;
   if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, &s, err);
   if (rc != KV_OK) return rc;
-  pthread_mutex_lock(&s->opening);
-  if (!s->open) {
-    rc = open_store(s, waiting, err);
-    s->open = rc == KV_OK;
+  store_wait wait = {.how = waiting};
+  rc = store_wait_lock(s, &s->opening, &wait, err);
+  if (rc == KV_OK) {
+    if (!s->open) {
+      rc = open_store(s, &wait, err);
+      s->open = rc == KV_OK;
+    }
+    if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
+      *notice = s->notice;
+      s->noticed = true;
+    }
+    pthread_mutex_unlock(&s->opening);
   }
-  if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
-    *notice = s->notice;
-    s->noticed = true;
-  }
-  pthread_mutex_unlock(&s->opening);
   if (rc != KV_OK) {
     (void)store_release(s, NULL);
     return rc;

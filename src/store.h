@@ -92,6 +92,10 @@ typedef struct store_wait {
 /* The limit, which is fixed by the first call. */
 const share_limit *store_wait_limit(store_wait *w);
 
+/* Lock a mutex that another thread may hold while it waits itself, for longer than this one would.
+** KV_EBUSY, KV_EINTERRUPTED. */
+int store_wait_lock(store *s, pthread_mutex_t *mutex, store_wait *w, kv_error *err);
+
 /* Open the store of a path, or find it open; NULL makes a volatile one. path may be relative and
 ** need not exist yet, unless readonly. *notice (may be NULL) gets a sentence, once, if opening had to
 ** cut off a torn tail. The caller gives the store back with store_release.

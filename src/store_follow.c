@@ -297,7 +297,12 @@ static int follow_unjoined(store *s, store_wait *w, kv_error *err) {
 
 static int follow(store *s, store_wait *w, kv_error *err) {
   int rc = KV_OK;
-  pthread_mutex_lock(&s->follow.lock);
+  if (atomic_load(&s->page) != NULL) {
+    pthread_mutex_lock(&s->follow.lock); /* who has it does not wait for other processes for long */
+  } else {
+    rc = store_wait_lock(s, &s->follow.lock, w, err);
+  }
+  if (rc != KV_OK) return rc;
   share_page *page = atomic_load(&s->page);
   uint64_t published = page != NULL ? atomic_load(&page->published_seq) : SHARE_CLOSED;
   if (published == SHARE_CLOSED) {

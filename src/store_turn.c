@@ -191,8 +191,9 @@ static int join(store *s, turn_wait *w, kv_error *err) {
   static const share_limit none = {.deadline_ns = 0};
   store_wait wait = {.began = true, .limit = w->limit != NULL ? *w->limit : none};
   wait.limit.deadline_ns = most_ns(w);
-  pthread_mutex_lock(&s->follow.lock);
-  int rc = atomic_load(&s->page) == NULL ? store_join(s, true, &wait, err) : KV_OK;
+  int rc = store_wait_lock(s, &s->follow.lock, &wait, err);
+  if (rc != KV_OK) return rc;
+  if (atomic_load(&s->page) == NULL) rc = store_join(s, true, &wait, err);
   pthread_mutex_unlock(&s->follow.lock);
   return rc;
 }
