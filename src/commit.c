@@ -220,8 +220,9 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   log_writer log = q->log;
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
-  uint64_t start_ns = os.now_ns(), synced_end = share_synced_end(page, generation);
-  int rc = orphaned ? log_writer_rewrite(&log, synced_end, written_end, err) : KV_OK;
+  uint64_t start_ns = os.now_ns();
+  int rc = orphaned ? log_writer_rewrite(&log, share_synced_end(page, generation), written_end, err)
+                    : KV_OK;
   if (rc == KV_OK) rc = log_writer_sync(&log, err);
   uint64_t took_ns = os.now_ns() - start_ns;
   if (rc == KV_OK) {
