@@ -226,9 +226,9 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   if (rc == KV_OK) rc = log_writer_sync(&log, err);
   uint64_t took_ns = os.now_ns() - start_ns;
   if (rc == KV_OK) {
-    share_raise_synced(page, generation, written_end);
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
+    share_raise_synced(page, generation, written_end);
   } else {
     atomic_store(&page->broken, 1);
   }

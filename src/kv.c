@@ -284,9 +284,7 @@ void kv_rollback(kv *db) {
 static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
-  if (db->txn.store->readonly) {
-    return store_sync_read(db->txn.store, &db->txn.waiting, err);
-  }
+  if (db->txn.store->readonly) return store_sync_read(db->txn.store, &db->txn.waiting, err);
   return how(&db->txn.store->queue, err);
 }
 

@@ -113,6 +113,7 @@ static void test_synced(void) {
   CHECK_INT(share_synced_end(page, generation), 300);
   share_write_file(page, &file);
   share_raise_synced(page, generation, 400); /* by one who was stopped since */
+  share_raise_synced(page, generation + 2, 400);
   CHECK_INT(share_synced_end(page, generation), 0);
   CHECK_INT(share_synced_end(page, generation + 1), 100);
   leave_all();
