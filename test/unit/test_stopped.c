@@ -18,10 +18,11 @@
 /* --- being stopped behind a call ------------------------------------------------------------------------ */
 
 static os_table real;
-static unsigned long calls, stop_at; /* 0: nowhere */
+static atomic_ulong calls; /* of all threads */
+static unsigned long stop_at; /* 0: nowhere */
 
 static void step(void) {
-  if (++calls == stop_at) raise(SIGSTOP);
+  if (atomic_fetch_add(&calls, 1) + 1 == stop_at) raise(SIGSTOP);
 }
 
 #define STEPPED(type, name, parameters, arguments)                                                 \
@@ -132,7 +133,7 @@ static void live(void *context) {
     atomic_fetch_add(&told->child, 1);
   }
   MUST(kv_close(db, &help_err));
-  atomic_store(&told->calls, calls);
+  atomic_store(&told->calls, atomic_load(&calls));
 }
 
 /* It has ended what it began at `began_ms`, in time. */
