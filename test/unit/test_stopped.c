@@ -18,7 +18,7 @@
 /* --- being stopped behind a call ------------------------------------------------------------------------ */
 
 static os_table real;
-static atomic_ulong calls; /* of all threads */
+static atomic_ulong calls;    /* of all threads */
 static unsigned long stop_at; /* 0: nowhere */
 
 static void step(void) {
