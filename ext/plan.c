@@ -291,8 +291,9 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   kv_cursor *cursor;
   kv_error err;
   double rows = c.plan & PLAN_EQUAL ? 1 : ROWS_UNKNOWN;
-  t->session->busy_timeout_ms = 0;
+  t->session->is_planning = true;
   int rc = kv_cursor_open(t->link->db, &cursor, &err);
+  t->session->is_planning = false;
   if (rc == KV_OK) {
     rows = estimate(info, &c, cursor);
     kv_cursor_close(cursor);

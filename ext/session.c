@@ -111,7 +111,8 @@ static unsigned timeout_ms(void *context) {
 }
 
 static bool is_interrupted(void *context) {
-  return face_check_interrupt(((session *)context)->connection) != SQLITE_OK;
+  const session *s = context;
+  return s->is_planning || face_check_interrupt(s->connection) != SQLITE_OK;
 }
 
 static int open_handle(session *s, const char *schema, const char *path, const args *a, kv **out,

@@ -57,6 +57,7 @@ typedef struct session {
   session_note *notes;   /* of the open transaction, the newest first */
   bool joined;           /* it is followed */
   int depth;             /* its savepoints */
+  bool is_planning;      /* nothing is waited for */
   int busy_timeout_ms; /* of the table that was used last, for what it waits for; -1: the connection's */
 } session;
 

@@ -277,7 +277,8 @@ static bool is_passed_over(const share *s, const share_lock *lock, uint32_t heir
   return since_ns >= SHARE_RESERVE_NS || !is_alive(s, heir);
 }
 
-/* Take the lock if that is possible now. An heir that is passed over has to ask again. */
+/* Take the lock if that is possible now. An heir that is passed over has to ask again; and nobody stays
+** his own heir, for then he would get it back when he does not wait. */
 static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *inherited) {
   uint64_t word = atomic_load(&lock->word);
   for (;;) {
@@ -298,7 +299,7 @@ static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *in
 static void become_heir(const share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
   uint32_t owner = owner_of(word), heir = heir_of(word);
-  if (owner == 0 || owner == s->member || (heir != 0 && is_alive(s, heir))) return;
+  if (owner == 0 || (heir != 0 && is_alive(s, heir))) return;
   (void)atomic_compare_exchange_strong(&lock->word, &word, word_of(owner, s->member));
 }
 

@@ -171,7 +171,7 @@ int store_find_file(store *s, kv_error *err);
 int store_turn_take(store *s, const void *owner, const share_limit *limit, kv_error *err);
 
 /* The same for a checkpoint, which has it for a moment at a time, and often unasked: for that moment all
-** wait, STORE_GRACE at most if their limit is less. */
+** wait, STORE_GRACE at most if their limit is less; but for those that want it briefly themselves. */
 int store_turn_take_briefly(store *s, const void *owner, const share_limit *limit, kv_error *err);
 
 void store_turn_pass(store *s, const void *owner);

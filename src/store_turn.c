@@ -222,7 +222,8 @@ static int take_from_processes(store *s, bool brief, turn_wait *w, kv_error *err
 /* --- both ------------------------------------------------------------------------------------------ */
 
 static int take(store *s, const void *owner, bool brief, const share_limit *limit, kv_error *err) {
-  turn_wait wait = {.limit = limit};
+  /* A checkpoint does not wait for another one beyond its own limit. */
+  turn_wait wait = {.limit = limit, .most_ns = brief && limit != NULL ? limit->deadline_ns : 0};
   if (take_from_handles(s, owner, brief, &wait) != KV_OK) return busy(s, &wait, err);
   int rc = s->path != NULL ? take_from_processes(s, brief, &wait, err) : KV_OK;
   if (rc != KV_OK) store_turn_pass(s, owner);
