@@ -89,6 +89,7 @@ void conn_open(server *s, int fd, const char *peer) {
   c->id = ++s->next_id;
   c->is_authenticated = s->options.password == NULL;
   c->last_command = "NULL";
+  c->protocol = 2;
   c->created_ms = c->active_ms = c->progress_ms = uv_now(&s->loop);
   c->out.limit = CONN_OUTPUT_MAX;
   c->in.limit = s->limits.request_max + SERVER_READ_SIZE;
@@ -110,9 +111,24 @@ void conn_close(conn *c) {
   c->start = c->ready = 0;
   count_buffers(c);
   free(c->name);
-  c->name = NULL;
+  free(c->library);
+  free(c->library_version);
+  c->name = c->library = c->library_version = NULL;
   uv_close((uv_handle_t *)&c->poll, on_closed); /* stops polling */
   close(c->fd);
+}
+
+/* Not at once: the loop may be about to look at it. */
+void conn_kill(conn *c) {
+  server *s = c->server;
+  c->is_killed = c->is_closing = true;
+  c->blocked = WAIT_NOTHING;
+  c->hold_count = 0;
+  c->out.size = c->start = c->ready = 0;
+  conn_list_remove(s->lists, LIST_HELD, c);
+  conn_list_remove(s->lists, LIST_BLOCKED, c);
+  conn_list_remove(s->lists, LIST_MONITORS, c);
+  conn_list_add(s->lists, LIST_TOUCHED, c);
 }
 
 /* --- output ----------------------------------------------------------------------------------- */
@@ -140,6 +156,10 @@ static void finish_batch(conn *c) {
     c->out.failed = true;
     conn_list_add(s->lists, LIST_TOUCHED, c);
   }
+}
+
+void conn_push(conn *c) {
+  finish_batch(c);
 }
 
 void conn_publish(conn *c, uint64_t seq) {
@@ -213,6 +233,7 @@ void conn_send(conn *c) {
     ssize_t n = send(c->fd, c->out.data + c->start, c->ready - c->start, MSG_NOSIGNAL);
     if (n > 0) {
       c->start += (size_t)n;
+      s->counters.bytes_out += (uint64_t)n;
       c->progress_ms = uv_now(&s->loop);
     } else if (n < 0 && errno != EINTR) {
       is_full = errno == EAGAIN || errno == EWOULDBLOCK;
@@ -304,6 +325,7 @@ static size_t execute_all(conn *c, char *data, size_t size) {
 static void begin_batch(server *s) {
   s->published = kv_published_seq(s->db);
   s->is_seen_fresh = s->is_newest_fresh = false;
+  s->clock_ns = uv_hrtime();
 }
 
 void conn_resume(conn *c) {
@@ -346,6 +368,7 @@ static void read_some(conn *c) {
     return;
   }
   c->active_ms = uv_now(&s->loop);
+  s->counters.bytes_in += (uint64_t)n;
   if (place != s->read_buffer) {
     c->in.size += (size_t)n;
     conn_resume(c);

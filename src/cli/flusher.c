@@ -71,11 +71,22 @@ static void *flusher_main(void *context) {
   return NULL;
 }
 
+static void use(flusher *f, const kv_settings *settings) {
+  f->group_size = settings->synchronous == KV_SYNC_FULL ? settings->group_size : 1;
+  f->group_timeout_ms = settings->group_timeout_ms;
+}
+
+void flusher_set(flusher *f, const kv_settings *settings) {
+  pthread_mutex_lock(&f->lock);
+  use(f, settings);
+  pthread_cond_signal(&f->asked);
+  pthread_mutex_unlock(&f->lock);
+}
+
 int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
                   void *context, kv_error *err) {
   *f = (flusher){.db = db, .wake = wake, .context = context};
-  f->group_size = settings->synchronous == KV_SYNC_FULL ? settings->group_size : 1;
-  f->group_timeout_ms = settings->group_timeout_ms;
+  use(f, settings);
   f->wanted_seq = f->flushed_seq = kv_published_seq(db);
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);

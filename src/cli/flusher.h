@@ -53,6 +53,9 @@ typedef struct flusher {
 int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
                   void *context, kv_error *err);
 
+/* Use other settings from now on. */
+void flusher_set(flusher *f, const kv_settings *settings);
+
 /* Transactions through seq wait to be flushed. False: a flush is running, ask again when it is done. */
 bool flusher_ask(flusher *f, uint64_t seq);
 

@@ -25,10 +25,13 @@
 #ifndef SERVER_H
 #define SERVER_H
 
+#include "absent.h"
 #include "conn.h"
 #include "flusher.h"
 #include "kv.h"
 #include "scan_table.h"
+#include "slowlog.h"
+#include "stats.h"
 
 #define SERVER_READ_SIZE ((size_t)64 << 10)
 #define SERVER_BUFFERS_MAX ((size_t)2 << 30) /* of all connections together */
@@ -49,6 +52,7 @@ typedef struct server_options {
 
 typedef struct server_counters {
   uint64_t connections, rejected, commands, reads, writes, protocol_errors;
+  uint64_t hits, misses, errors, bytes_in, bytes_out;
 } server_counters;
 
 typedef struct server {
@@ -65,6 +69,7 @@ typedef struct server {
   uv_timer_t accept_pause;
   bool is_ending;
   bool is_failed; /* the log cannot be written any more */
+  bool is_full;   /* the last write found no room on the disk */
 
   kv *db, *flush_db; /* the second one NULL for a volatile store */
   flusher flusher;
@@ -73,6 +78,10 @@ typedef struct server {
     kv *db; /* NULL: none is under way */
     int rc;
     kv_error err;
+    bool is_scheduled; /* to be started by the end of the round */
+    bool is_failed;    /* the last one */
+    uint64_t began_s;
+    int64_t took_s;   /* the last one; -1: there was none */
   } rewrite;          /* see rewrite.h */
   uint64_t published; /* not newer than what everybody may see */
   uint64_t handed;    /* the newest transaction that this server handed over */
@@ -91,12 +100,26 @@ typedef struct server {
   resp_arg *args; /* of the request being executed */
   size_t args_room;
   scan_table scans;
+  absent_table absent;
   server_counters counters;
+  command_stats stats;
+  slowlog slow;
+  struct { /* of the second before the last one of cron */
+    uint64_t commands, bytes_in, bytes_out;
+    uint64_t commands_before, bytes_in_before, bytes_out_before;
+  } rate;
+  uint64_t clock_ns;    /* when the command before this one ended, or this batch began */
+  uint64_t rewritten_s; /* when the log was, or the server started: seconds since 1970 */
+  char run_id[41];
+  char *new_password; /* what CONFIG SET has put into options.password */
   uint64_t started_ms;
 } server;
 
 /* Begin to end: take no new connections, flush, send what may be sent, close. */
 void server_end(server *s, const char *why);
+
+/* Let so many clients in from now on, if there can be as many file descriptors. */
+bool server_set_clients_max(server *s, unsigned clients_max);
 
 /* "FULL", "NORMAL", "OFF". */
 const char *server_synchronous_name(const server *s);
