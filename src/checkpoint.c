@@ -81,8 +81,8 @@ static int pin_newest(checkpoint *c) {
   store *s = c->store;
   int rc = take_turn(c);
   if (rc != KV_OK) return rc;
-  if (tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
-  if (rc == KV_OK) rc = commit_end(&s->queue, &c->copied, c->err);
+  rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
+  if (rc == KV_OK && tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
   if (rc == KV_OK) {
     c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
     if (c->fd < 0) rc = log_error(c->err, "opening", s->path);

@@ -222,6 +222,10 @@ uint64_t kv_handed_seq(kv *db) {
   return commit_handed_seq(&db->txn.store->queue);
 }
 
+uint64_t kv_losses(kv *db, uint64_t *kept_seq, kv_error *why) {
+  return commit_losses(&db->txn.store->queue, kept_seq, why);
+}
+
 uint64_t kv_published_seq(kv *db) {
   return atomic_load(&db->txn.store->queue.shown_seq);
 }

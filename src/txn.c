@@ -49,6 +49,7 @@ static void end(txn *x) {
 static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
+  commit_take_back(&s->queue);
   if (tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
   if (rc == KV_OK) x->state = TXN_OPEN;
   return rc;
@@ -154,6 +155,15 @@ static int pin_for_undo(txn *x, kv_error *err) {
   return pinned ? KV_OK : no_memory(err);
 }
 
+/* The disk was full: no crash must bring back what the caller is told is lost. */
+static int lost(txn *x, kv_error *err) {
+  uint64_t kept_seq;
+  kv_error why;
+  (void)commit_flush(&x->store->queue, NULL);
+  (void)commit_losses(&x->store->queue, &kept_seq, &why);
+  return kv_error_set(err, why.code, "%s", why.text);
+}
+
 int txn_commit(txn *x, unsigned flags, kv_error *err) {
   bool undoable = (flags & KV_UNDOABLE) != 0, wait = (flags & KV_NO_WAIT) == 0;
   assert(x->state == TXN_OPEN);
@@ -164,6 +174,7 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
     return KV_OK;
   }
   commit_ticket ticket;
+  uint64_t losses = atomic_load(&s->queue.losses);
   bool logged = s->path != NULL;
   int rc = undoable ? pin_for_undo(x, err) : KV_OK;
   if (rc == KV_OK && logged) {
@@ -181,7 +192,12 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
   if (logged) checkpoint_consider(s, x->settings.auto_checkpoint);
   if ((flags & KV_KEEP_TURN) == 0) pass_turn(x);
   x->state = TXN_COMMITTED;
-  if (logged && wait) rc = commit_wait(&s->queue, &ticket, err);
+  if (logged && wait) {
+    rc = commit_wait(&s->queue, &ticket, err);
+  } else if (losses !=
+             atomic_load(&s->queue.losses)) { /* this one among them, nobody knowing of it */
+    rc = lost(x, err);
+  }
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
 }

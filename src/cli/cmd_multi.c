@@ -55,6 +55,10 @@ void multi_spoil(call *x) {
   reply_abort(x, x->begin);
 }
 
+void multi_refuse(conn *c) {
+  if (c->multi != NULL) c->multi->is_spoiled = true;
+}
+
 size_t multi_size(const conn *c) {
   const struct multi *m = c->multi;
   return m != NULL ? m->data.room + m->spans.room + m->queue.room : 0;

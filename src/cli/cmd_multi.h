@@ -26,6 +26,9 @@ void multi_queue(call *x);
 ** EXEC will refuse. If it is EXEC itself the transaction is over, and the reply says so. */
 void multi_spoil(call *x);
 
+/* The connection is told an error in the place of a reply: what it queues now it would not mean. */
+void multi_refuse(conn *c);
+
 /* Forget what was queued and watched. */
 void multi_free(conn *c);
 

@@ -89,6 +89,13 @@ bool command_begin(call *x) {
     if (rc != KV_EBUSY) call_fail(x, &err);
     return false;
   }
+  if (server_note_losses(s)) {
+    x->begin = x->out->size;
+    if (x->conn->is_closing) { /* it was told an error in the place of several replies */
+      kv_rollback(s->db);
+      return false;
+    }
+  }
   x->in_transaction = true;
   s->is_newest_fresh = false;
   return true;
@@ -109,6 +116,7 @@ void command_end(call *x) {
   /* Also a transaction that changed nothing has seen the newest version. */
   s->handed = kv_handed_seq(s->db);
   if (s->options.settings.synchronous != KV_SYNC_FULL) s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   if (s->handed > x->conn->depends_seq) x->conn->depends_seq = s->handed;
   s->is_newest_fresh = s->is_seen_fresh = false;
   x->in_transaction = false;
@@ -202,7 +210,7 @@ static void note_rejected(call *x) {
 /* A connection that said so gets no replies, or not this one. */
 static void mute(call *x) {
   conn *c = x->conn;
-  x->out->size = x->begin;
+  if (x->out->size > x->begin) x->out->size = x->begin;
   if (c->muted != CONN_MUTED) c->muted--;
 }
 
@@ -249,6 +257,10 @@ command_result command_run(conn *c, const resp_arg *args, size_t count) {
   } else {
     if (!execute(&x)) return COMMAND_WAIT_TURN;
   }
-  if (c->muted > 0) mute(&x);
+  if (c->muted > 0) {
+    mute(&x);
+  } else if (c->out.size > x.begin) {
+    c->replies++;
+  }
   return COMMAND_DONE;
 }

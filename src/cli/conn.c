@@ -125,6 +125,7 @@ void conn_kill(conn *c) {
   c->blocked = WAIT_NOTHING;
   c->hold_count = 0;
   c->out.size = c->start = c->ready = 0;
+  c->replies = 0;
   conn_list_remove(s->lists, LIST_HELD, c);
   conn_list_remove(s->lists, LIST_BLOCKED, c);
   conn_list_remove(s->lists, LIST_MONITORS, c);
@@ -140,10 +141,16 @@ static void finish_batch(conn *c) {
   if (c->hold_count == 0 && c->depends_seq <= s->published) {
     if (end > c->ready) s->has_served = true;
     c->ready = end;
+    c->replies = 0;
   } else if (end > (c->hold_count > 0 ? c->holds[c->hold_count - 1].end : c->ready)) {
-    conn_hold hold = {.end = end, .seq = c->depends_seq};
-    if (c->hold_count < 2) c->hold_count++;
+    conn_hold hold = {.end = end, .seq = c->depends_seq, .replies = c->replies};
+    if (c->hold_count < 2) {
+      c->hold_count++;
+    } else {
+      hold.replies += c->holds[1].replies;
+    }
     c->holds[c->hold_count - 1] = hold;
+    c->replies = 0;
     conn_list_add(s->lists, LIST_HELD, c);
   }
   if (c->ready > c->start || c->is_closing || bytes_failed(&c->out)) {
@@ -181,6 +188,30 @@ void conn_break(conn *c, const char *why) {
   reply_error(&c->out, "MISCONF kvstore: %s", why);
   c->ready = c->out.size;
   c->is_closing = true;
+  conn_list_add(c->server->lists, LIST_TOUCHED, c);
+}
+
+void conn_refuse(conn *c, uint64_t kept_seq, const char *why) {
+  unsigned kept = 0;
+  while (kept < c->hold_count && c->holds[kept].seq <= kept_seq) kept++;
+  bool depends = c->depends_seq > kept_seq;
+  if (depends) c->depends_seq = kept_seq;
+  size_t replies = depends ? c->replies : 0;
+  for (unsigned i = kept; i < c->hold_count; i++) replies += c->holds[i].replies;
+  size_t told = kept > 0 ? c->holds[kept - 1].end : c->ready;
+  if (kept == c->hold_count && (!depends || c->out.size == told)) return;
+  c->out.size = told;
+  c->hold_count = kept;
+  c->replies = 1;
+  reply_error(&c->out, "MISCONF kvstore: %s", why);
+  if (replies != 1 || c->links[LIST_MONITORS].is_in) c->is_closing = true;
+  multi_refuse(c);
+  if (kept > 0) {
+    c->holds[kept - 1].end = c->out.size;
+  } else {
+    c->ready = c->out.size;
+    c->replies = 0;
+  }
   conn_list_add(c->server->lists, LIST_TOUCHED, c);
 }
 
@@ -279,6 +310,7 @@ static bool execute(conn *c, const char *data) {
   const resp_arg *args = arguments(c, data);
   if (args == NULL) {
     reply_error(&c->out, "OOM kvstore: out of memory");
+    c->replies++;
     return true;
   }
   command_result result = command_run(c, args, c->parser.count);
@@ -324,6 +356,7 @@ static size_t execute_all(conn *c, char *data, size_t size) {
 /* A new batch sees the store as it is now. */
 static void begin_batch(server *s) {
   s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   s->is_seen_fresh = s->is_newest_fresh = false;
   s->clock_ns = uv_hrtime();
 }

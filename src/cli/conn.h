@@ -65,10 +65,11 @@ typedef struct conn_link {
   bool is_in;
 } conn_link;
 
-/* Output up to `end` depends on transaction `seq`. */
+/* Output up to `end` depends on transaction `seq`; so many replies. */
 typedef struct conn_hold {
   size_t end;
   uint64_t seq;
+  size_t replies;
 } conn_hold;
 
 typedef enum conn_wait { WAIT_NOTHING, WAIT_TURN, WAIT_PUBLISHED } conn_wait;
@@ -98,6 +99,7 @@ struct conn {
   size_t start, ready;
   conn_hold holds[2];
   unsigned hold_count;
+  size_t replies;       /* behind the holds */
   uint64_t depends_seq; /* the newest transaction that any reply so far depends on */
 
   struct multi *multi; /* between MULTI and EXEC */
@@ -132,6 +134,11 @@ void conn_break(conn *c, const char *why);
 
 /* Something was appended to its output that is not a reply of a batch of its own. */
 void conn_push(conn *c);
+
+/* The transactions behind kept_seq are lost, of which nothing is told yet: the disk is full. Who waits for
+** one reply gets this error in its place; who waits for several, of which it cannot be said which is
+** which, gets it and is closed. */
+void conn_refuse(conn *c, uint64_t kept_seq, const char *why);
 
 /* Whether it waits with output that its peer does not take since `since_ms`. */
 bool conn_is_stalled(const conn *c, uint64_t since_ms);

@@ -65,9 +65,34 @@ static void flush_here(server *s) {
   note_failure(s);
 }
 
+bool server_note_losses(server *s) {
+  uint64_t kept_seq;
+  kv_error why;
+  if (kv_losses(s->db, NULL, NULL) == s->losses) {
+    if (s->is_full && s->published > s->kept_seq) {
+      s->is_full = false;
+      logger_info("there is room for the log again");
+    }
+    return false;
+  }
+  s->losses = kv_losses(s->db, &kept_seq, &why);
+  s->kept_seq = kept_seq;
+  s->handed = kv_handed_seq(s->db);
+  if (s->asked > kept_seq) s->asked = kept_seq;
+  flusher_forget(&s->flusher, kept_seq);
+  s->is_newest_fresh = false;
+  if (!s->is_full) logger_error("%s; other writes are tried", why.text);
+  s->is_full = true;
+  for (conn *c = s->lists[LIST_ALL].first; c != NULL; c = c->links[LIST_ALL].next) {
+    conn_refuse(c, kept_seq, why.text);
+  }
+  return true;
+}
+
 static void release_replies(server *s) {
   if (s->lists[LIST_HELD].first == NULL) return;
   s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   kv_error why;
   if (s->is_failed) (void)flusher_failure(&s->flusher, &why);
   for (conn *c = s->lists[LIST_HELD].first, *next; c != NULL; c = next) {
@@ -217,6 +242,8 @@ static int open_store(server *s, kv_error *err) {
   if (rc == KV_OK) rc = kv_cursor_open(s->db, &s->seen, err);
   if (rc == KV_OK) rc = kv_cursor_open_newest(s->db, &s->newest, err);
   s->published = s->handed = s->asked = kv_published_seq(s->db);
+  kv_error why;
+  s->losses = kv_losses(s->db, &s->kept_seq, &why);
   return rc;
 }
 

@@ -16,6 +16,10 @@
 ** is ever told to anybody, be it the reply to a write or to a read (FULL; what the other modes
 ** promise is in kv.h).
 **
+** A full disk. What was handed over is lost then, and its numbers are used again (kv_losses). So the
+** loop asks for losses whenever it has read how far the log is published, and before it hands over
+** more: those that wait for what is lost get an error instead, and the next write is tried as any other.
+**
 ** Reading. A connection reads the published version, unless a reply of its own depends on a later
 ** one: then it reads the newest version, so that it sees its own writes in order, and its reply waits
 ** like theirs. Between rounds no version is kept from being reclaimed.
@@ -69,7 +73,8 @@ typedef struct server {
   uv_timer_t accept_pause;
   bool is_ending;
   bool is_failed; /* the log cannot be written any more */
-  bool is_full;   /* the last write found no room on the disk */
+  bool is_full;   /* the last write found no room on the disk, and none has found any since */
+  uint64_t losses, kept_seq; /* see kv_losses */
 
   kv *db, *flush_db; /* the second one NULL for a volatile store */
   flusher flusher;
@@ -117,6 +122,10 @@ typedef struct server {
 
 /* Begin to end: take no new connections, flush, send what may be sent, close. */
 void server_end(server *s, const char *why);
+
+/* Whether transactions were lost for want of room on the disk since this was asked last; then everybody
+** who waits for one has been told. To be asked before a newly read kv_published_seq is believed. */
+bool server_note_losses(server *s);
 
 /* Let so many clients in from now on, if there can be as many file descriptors. */
 bool server_set_clients_max(server *s, unsigned clients_max);

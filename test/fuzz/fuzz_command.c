@@ -139,8 +139,8 @@ static const char *skip_reply(const char *at, const char *end, int depth) {
     return next;
   case '=':
     count = number_at(at + 1, next);
-    FUZZ_CHECK(count >= 4 && count + 2 <= end - next && memcmp(next, "txt:", 4) == 0,
-               "%lld bytes", count);
+    FUZZ_CHECK(count >= 4 && count + 2 <= end - next && memcmp(next, "txt:", 4) == 0, "%lld bytes",
+               count);
     return next + count + 2;
   case '%':
   case '~':
