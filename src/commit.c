@@ -284,8 +284,8 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   q->flushing_fd = -1;
   if (q->log.fd != log.fd) os_close_locked(log.fd); /* it was replaced meanwhile */
   if (rc != KV_OK) return rc;
-  q->losses_synced = losses;
   if (q->log.fd == log.fd && q->log.synced_end < end) q->log.synced_end = end;
+  q->losses_synced = losses;
   q->stats.flushes++;
   histogram_add(&q->stats.flush_ns, took_ns);
   return KV_OK;
