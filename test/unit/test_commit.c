@@ -451,6 +451,13 @@ static void test_failed_write(void) {
   fail_nothing();
   CHECK_INT(queue.stats.flushes, 1);
   CHECK_INT(visible(), 0);
+  /* An edit that began on what is lost is refused; one that begins anew is not. */
+  CHECK_INT(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2), KV_EFULL);
+  commit_take_back(&queue);
+  MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 3));
+  MUST(commit_wait(&queue, &ticket, &help_err));
+  CHECK_INT(visible(), 3);
+  CHECK_INT(atomic_load(&page.durable_seq), 1);
   stop(KV_OK);
 
   start();
