@@ -5,13 +5,17 @@
 #   make test SAN=address    the same under AddressSanitizer and UBSan, all of it in build/asan
 #
 # CC, CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS are the user's. WERROR=1 (or CI in the environment) makes
-# warnings errors. V=1 shows the commands. SETUP=: skips the check for missing packages.
+# warnings errors. V=1 shows the commands. SETUP=: skips the check for missing packages, of which each
+# goal needs its own (scripts/setup.sh): `make loadable` a compiler and SQLite's header, no more.
 
 CFLAGS  ?= -O2 -g
 PREFIX  ?= /usr/local
 SETUP   ?= scripts/setup.sh
 VERSION := $(strip $(shell cat VERSION))
 Q       := $(if $(V),,@)
+
+# Texts, numbers and messages are the same in every user's language, and UTF-8 is UTF-8 in Tcl.
+export LC_ALL := C.UTF-8
 
 # Debian's sqlite3-pcre put its module in lib/sqlite3; there is no more customary place.
 BIN_DIR = $(DESTDIR)$(PREFIX)/bin
@@ -103,7 +107,7 @@ BENCH_HELP := $(filter-out $(wildcard bench/run_*.c) bench/floor.c,$(wildcard be
 
 objects    = $(patsubst %.c,$(B)/%.o,$(1))
 OBJECTS   := $(call objects,$(ENGINE) $(FACE) $(CLI) $(UNITS) $(HELP) $(FUZZ) $(FUZZ_HELP) \
-               $(wildcard bench/*.c))
+               $(wildcard bench/*.c) test/reap.c)
 UNIT_BINS := $(UNITS:%.c=$(B)/%)
 FUZZ_BINS := $(FUZZ:%.c=$(B)/%)
 FUZZ_MAIN ?= $(B)/test/fuzz/driver.o
@@ -112,12 +116,36 @@ SQL_BINS  := $(filter $(B)/test/unit/test_sql_%,$(UNIT_BINS))
 CORE      := $(FACE:%.c=$(B)/core/%.o)
 BENCH_BINS := $(BENCH:%.c=$(B)/%) $(B)/bench/floor.so
 PEER_BINS := $(PEERS:%.c=$(B)/%)
-C_FILES    = $(wildcard $(foreach d,src ext src/cli test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
+C_FILES    = $(wildcard $(foreach d,src ext src/cli test test/unit test/fuzz bench,$(d)/*.c $(d)/*.h))
+
+# The tests' guard: it ends whatever a test leaves running, and names it.
+REAP      := $(B)/test/reap
+
+# What a goal needs of the machine; every goal that is not named here needs what the tests need.
+NEEDS_static      := engine
+NEEDS_loadable    := extension
+NEEDS_kvstore.so  := extension
+NEEDS_program     := program
+NEEDS_kvstore     := program
+NEEDS_all         := extension program
+NEEDS_install     := extension program
+NEEDS_demo        := demo
+NEEDS_test-matrix := matrix
+NEEDS_test-bare   := bare
+NEEDS_fuzz        := fuzz
+NEEDS_coverage    := coverage
+NEEDS_bench       := bench
+NEEDS_bench-check := instructions
+NEEDS_format      := format
+NEEDS_format-check := format
+NEEDS_clean       := engine
+NEEDS_uninstall   := engine
+NEEDS := $(sort $(foreach g,$(or $(MAKECMDGOALS),all),$(or $(NEEDS_$(g)),tests)))
 
 # --- targets --------------------------------------------------------------------------------------
 
-.PHONY: all loadable program static unit fuzz-targets test test-matrix soak crash kills fuzz fuzz-quick coverage \
-        mutants demo bench bench-check format format-check lint install clean help setup FORCE
+.PHONY: all loadable program static unit fuzz-targets test test-matrix test-bare soak crash kills fuzz fuzz-quick \
+        coverage mutants demo bench bench-check format format-check lint install uninstall clean help setup FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -133,47 +161,48 @@ unit: $(UNIT_BINS) ## Build the unit tests, each a program in build/release/test
 
 fuzz-targets: $(FUZZ_BINS)
 
-test: all unit fuzz-targets $(BENCH_BINS) | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
+test: all unit fuzz-targets $(BENCH_BINS) $(REAP) | setup ## Build and run every test; TESTS='savepoint torn*' runs a selection.
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
 
-test-matrix: program | setup ## The same in several releases of SQLite, which npm fetches.
+test-matrix: program $(BENCH_BINS) $(REAP) | setup ## The same in several releases of SQLite, which npm fetches.
 	$(Q)set -f; CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDLIBS='$(LDLIBS)' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/matrix.sh $(TESTS)
 
-soak: all | setup ## Compare with an ordinary table at random for MINUTES (60), a seed a minute.
-	$(Q)end=$$(($$(date +%s) + 60 * $(or $(MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \
-	  TWIN_STEPS=100000 BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
-	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh twin || exit 1; done
+test-bare: | setup ## README's two commands on a bare Debian 12 and 13, as root (build/bare); TESTS, RELEASES.
+	$(Q)set -f; TESTS='$(TESTS)' test/bare.sh $(RELEASES)
+
+soak: all $(REAP) | setup ## Compare with an ordinary table at random for MINUTES (60), a seed for STEPS (100000).
+	$(Q)end=$$(($$(date +%s) + 60 * $(or $(MINUTES),60))); while \
+	  TWIN_STEPS=$(or $(STEPS),100000) BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
+	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh twin || exit 1; [ $$(date +%s) -lt $$end ]; do :; done
 
 crash: unit ## Open what 100,000 different crashes leave of the disk; CRASH_STATES: another number.
 	$(Q)rm -rf $(B)/crash && mkdir -p $(B)/crash && cd $(B)/crash && \
 	  CRASH_STATES=$(or $(CRASH_STATES),100000) ../test/unit/test_crash
 
-kills: all unit | setup ## Kill writers and servers 1,000 times (KILLS: another number): is anything lost?
+kills: all unit $(REAP) | setup ## Kill writers and servers 1,000 times (KILLS: another number): is anything lost?
 	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/kills.sh $(or $(KILLS),1000)
 
 # clang, whatever the tests are compiled with: only it has libFuzzer.
-fuzz: ## Search with libFuzzer for inputs that break something, for MINUTES (10); TARGETS='log table'.
-	$(Q)CC='$(CC)' $(SETUP) fuzz
+fuzz: | setup ## Search with libFuzzer for inputs that break something, for MINUTES (10); TARGETS='log table'.
 	$(Q)$(MAKE) --no-print-directory SAN=fuzzer CC=clang SETUP=: fuzz-targets
 	$(Q)FUZZ_SECONDS='$(SECONDS)' test/fuzz.sh '$(MINUTES)' $(TARGETS)
 
-fuzz-quick: fuzz-targets | setup ## Run all inputs of test/fuzz/corpus, and some made from them.
+fuzz-quick: fuzz-targets $(REAP) | setup ## Run all inputs of test/fuzz/corpus, and some made from them.
 	$(Q)BUILD=$(B) SAN=$(SAN) CC='$(CC)' test/run.sh 'fuzz_*'
 
 # -O0, so that a branch of the machine is one of the source. What is wrong with the files of counts, such
 # as a test's limit on the size of files, is said in gcov.txt instead of among what the tests print.
 coverage: export GCOV_ERROR_FILE = $(CURDIR)/build/coverage/gcov.txt
 coverage: setup ## Run the tests in a build that counts; a table of lines and branches taken.
-	$(Q)CC='$(CC)' COVERAGE=1 $(SETUP)
 	$(Q)rm -rf build/coverage/html build/coverage/gcov.txt && \
 	  { [ ! -d build/coverage ] || find build/coverage -name '*.gcda' -delete; }
 	$(Q)$(MAKE) --no-print-directory SAN=coverage CFLAGS='-O0 -g' test TESTS='$(TESTS)'
 	$(Q)mkdir -p build/coverage/html && gcovr --root . --filter src/ --filter ext/ \
 	  --html-details build/coverage/html/index.html build/coverage
-	$(Q)test/coverage.py
+	$(Q)test/coverage.py $(if $(TESTS),--table)
 
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
@@ -182,18 +211,16 @@ demo: all $(BENCH_BINS) | setup ## Show what it does, in twenty seconds.
 	$(Q)demo/demo.sh
 
 bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK=1, ONLY='T5 T6'.
-	$(Q)bench/setup.sh
 	-$(Q)$(MAKE) --no-print-directory -k $(PEER_BINS)
 	$(Q)BUILD=$(B) QUICK=$(QUICK) PUBLISH=$(PUBLISH) $(TCLSH) bench/bench.tcl $(ONLY)
 
 bench-check: all $(BENCH_BINS) | setup ## Count the instructions of hot paths, fail if they grew; UPDATE=1.
-	$(Q)bench/setup.sh valgrind
 	$(Q)BUILD=$(B) UPDATE=$(UPDATE) CC='$(CC)' $(TCLSH) bench/check.tcl $(ONLY)
 
-format: ## Format the C sources.
+format: | setup ## Format the C sources.
 	$(Q)clang-format -i $(C_FILES)
 
-format-check: ## Tell which C sources are not formatted.
+format-check: | setup ## Tell which C sources are not formatted.
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
 # Off are checks that want memcpy_s, misread va_start, dislike f(size, offset) as such, or say again
@@ -209,8 +236,9 @@ TIDY  := $(subst $(empty) ,$(comma),$(strip clang-analyzer-* bugprone-* \
 
 lint: ## Run clang-tidy and cppcheck, whichever is there.
 	$(Q)if command -v clang-tidy >/dev/null; then \
-	  clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(ENGINE) $(FACE) $(CLI) -- \
-	    -std=c11 -D_GNU_SOURCE= -DKVSTORE_VERSION='"$(VERSION)"' -Isrc $(CPPFLAGS); \
+	  printf '%s\n' $(ENGINE) $(FACE) $(CLI) | xargs -P "$$(nproc)" -I FILE \
+	    clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' FILE -- \
+	    -std=c11 -D_GNU_SOURCE= '-DKVSTORE_VERSION="$(VERSION)"' -Isrc $(CPPFLAGS); \
 	else echo 'lint: no clang-tidy here' >&2; fi
 	$(Q)if command -v cppcheck >/dev/null; then \
 	  cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -Isrc \
@@ -218,14 +246,20 @@ lint: ## Run clang-tidy and cppcheck, whichever is there.
 	    $(ENGINE) $(FACE) $(CLI); \
 	else echo 'lint: no cppcheck here' >&2; fi
 
+INSTALLED = '$(LIB_DIR)/kvstore.so' '$(BIN_DIR)/kvstore' '$(MAN_DIR)/kvstore.1' '$(COMPLETION_DIR)/kvstore'
+
 install: all ## Install into PREFIX (/usr/local): lib/sqlite3/kvstore.so, bin/kvstore, its manual.
-	install -d '$(LIB_DIR)' '$(BIN_DIR)' '$(MAN_DIR)'
-	install -m 644 docs/kvstore.1 '$(MAN_DIR)/kvstore.1'
-	install -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
-	install -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
+	install -D -m 644 $(SO) '$(LIB_DIR)/kvstore.so'
+	install -D -m 755 $(PROGRAM) '$(BIN_DIR)/kvstore'
+	install -D -m 644 docs/kvstore.1 '$(MAN_DIR)/kvstore.1'
 	install -D -m 644 completions/kvstore.bash '$(COMPLETION_DIR)/kvstore'
 
+uninstall: ## Remove what `make install` has installed there.
+	rm -f $(INSTALLED)
+
+# A test that was killed may leave folders that it has made read-only.
 clean: ## Remove everything that was built.
+	$(Q)[ ! -d build ] || chmod -R u+rwX build 2>/dev/null || :
 	rm -rf build kvstore kvstore.so
 
 help: ## List the targets.
@@ -233,7 +267,7 @@ help: ## List the targets.
 
 # Says and does nothing where nothing is missing, and is cheap, so it always runs.
 setup:
-	@CC='$(CC)' $(SETUP)
+	@CC='$(CC)' $(SETUP) $(NEEDS)
 
 # --- how each file is made ------------------------------------------------------------------------
 
@@ -294,6 +328,10 @@ $(B)/bench/run_engine: $(B)/src/cli/resp.o $(STATIC)
 $(filter-out %.so,$(BENCH_BINS)) $(PEER_BINS): $(B)/%: $(B)/%.o $(call objects,$(BENCH_HELP))
 	@echo '  LINK $@'
 	$(Q)$(LINK) -o $@ $(filter-out $(STATIC),$^) $(filter $(STATIC),$^) $(BENCH_LIBS_$(*F)) $(LDLIBS)
+
+$(REAP): $(B)/test/reap.o
+	@echo '  LINK $@'
+	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
 $(B)/bench/floor.so: $(B)/bench/floor.o
 	@echo '  LINK $@'

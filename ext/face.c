@@ -65,7 +65,7 @@ int face_fail(sqlite3_vtab *table, const kv_error *err) {
   return face_fail_text(table, face_code(err->code), "%s", err->text);
 }
 
-int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...) {
+int face_fail_write(sqlite3_vtab *table, int code, const char *format, ...) {
   va_list args;
   va_start(args, format);
   char *text = sqlite3_vmprintf(format, args);

@@ -61,7 +61,9 @@ int face_is_utf8(sqlite3 *connection, bool *out);
 /* Put an engine's error, or a text of the face's own, into a table's error message; return SQLite's
 ** code for it. The message gets "kvstore: " in front. */
 int face_fail(sqlite3_vtab *table, const kv_error *err);
-int face_fail_text(sqlite3_vtab *table, int code, const char *format, ...);
+#define face_fail_text(table, code, ...)                                                           \
+  kv_error_returned(face_fail_write((table), (code), __VA_ARGS__), (code))
+int face_fail_write(sqlite3_vtab *table, int code, const char *format, ...);
 
 /* A text as a column's or a function's result, copied. A short one is told to end with a NUL, which
 ** sqlite3_column_text would else append by one more allocation. */

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int kv_error_set(kv_error *err, int code, const char *format, ...) {
+int kv_error_write(kv_error *err, int code, const char *format, ...) {
   if (err == NULL) return code;
   va_list args;
   va_start(args, format);

@@ -37,9 +37,18 @@ typedef struct kv_error {
   char text[1024];
 } kv_error;
 
-/* Store code and formatted text into err (which may be NULL); return code. */
-int kv_error_set(kv_error *err, int code, const char *format, ...)
+/* Store code and formatted text into err (which may be NULL); return code. A macro, so that compilers and
+** analyzers see which code a caller gets back. */
+#define kv_error_set(err, code, ...)                                                               \
+  kv_error_returned(kv_error_write((err), (code), __VA_ARGS__), (code))
+
+int kv_error_write(kv_error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+static inline int kv_error_returned(int written, int code) {
+  (void)written;
+  return code;
+}
 
 /* SQLite's five storage classes. The numbers are stored in tree leaves; do not renumber. */
 typedef enum kv_type { KV_NULL = 0, KV_INTEGER = 1, KV_REAL = 2, KV_TEXT = 3, KV_BLOB = 4 } kv_type;

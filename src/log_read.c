@@ -88,7 +88,7 @@ static int window_read(log_reader *r, uint64_t offset, size_t want) {
   size_t room = want > BLOCK_SIZE ? want : BLOCK_SIZE;
   uint64_t left = r->size > offset ? r->size - offset : 0;
   if (room > left) room = (size_t)left; /* a small file needs a small window */
-  assert(drop <= b->size);
+  assert(drop <= b->size && (drop == 0 || b->data != NULL));
   if (drop > 0) memmove(b->data, b->data + drop, b->size - drop);
   b->size -= drop;
   r->window_offset = offset;

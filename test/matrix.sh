@@ -225,7 +225,8 @@ suite() {
     return
   fi
   [[ $folder == static ]] && builtin=1
-  within "$place" env BUILD="build/matrix/$folder-in-$place" KVSTORE_BUILTIN=$builtin \
+  (($# > 5)) || set -- "$@" '*.test'
+  within "$place" env KVSTORE_TMP="$M/$folder-in-$place" KVSTORE_BUILTIN=$builtin \
     KVSTORE_LIB="$M/$folder/kvstore.so" test/run.sh "${@:6}" >"$out" 2>&1
   read -r p _ f _ < <(grep -aE '^[0-9]+ passed, [0-9]+ failed$' "$out" | tail -n 1)
   row "$name" "${p:-0}" "${f:-1}"

@@ -10,7 +10,6 @@
 #     cursor NAME SQL          (python) begin a SELECT; step NAME: the rest of its rows
 #     leave NAME ...           they close their database and end
 #     kill9 NAME ...           they are killed
-#     until CONDITION          wait until the expression is true, a minute at most; whether it was
 #
 # A peer runs the statements of one line; it stops at the first that fails. Values are without line
 # breaks, NULL is an empty one. The error code is SQLite's primary one.
@@ -167,17 +166,9 @@ proc leave {args} {
 
 proc kill9 {args} {
   foreach name $args {
-    exec kill -9 [pid $peers::pipe($name)]
+    signal KILL [pid $peers::pipe($name)]
     read $peers::pipe($name)
     catch {close $peers::pipe($name)}
     unset peers::pipe($name)
   }
-}
-
-proc until {condition} {
-  for {set i 0} {$i < 6000} {incr i} {
-    if {[uplevel 1 [list expr $condition]]} { return 1 }
-    after 10
-  }
-  return 0
 }

@@ -8,17 +8,28 @@
 #   SHOW=1 test/run.sh kill        everything that passing ones printed, too
 #
 # A file counts by the last line it prints of the form `N passed, N failed`. One that prints none,
-# or leaves with an error although it counted no failure, is one failure more.
+# or leaves with an error although it counted no failure, is one failure more. So is one that leaves a
+# process running: test/reap.c names it, and ends it, and all of them if this runner is killed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
+# Texts, numbers and messages are the same in every user's language, and UTF-8 is UTF-8 in Tcl.
+export LC_ALL=C.UTF-8
 export BUILD=${BUILD:-build/release}
+export REAP=${REAP:-$PWD/$BUILD/test/reap}
+if [[ ! -x $REAP ]]; then
+  echo "there is no $REAP: \`make test\` builds it"
+  echo '0 passed, 1 failed'
+  exit 1
+fi
+[[ ${REAP_FD-} ]] || exec "$REAP" "$PWD/test/run.sh" "$@"
+
 # Scratch folders of the release build are build/test-tmp, of build/asan build/asan/test-tmp.
 export KVSTORE_TMP=${KVSTORE_TMP:-$PWD/${BUILD%/release}/test-tmp}
 # Seconds for one file; ThreadSanitizer makes some ten times slower.
 [[ ${SAN-} == thread ]] && TIMEOUT=${TIMEOUT:-900}
 export TIMEOUT=${TIMEOUT:-300}
-OUT=$(mktemp -d) || exit 1
+mkdir -p "$KVSTORE_TMP" && OUT=$(mktemp -d "$KVSTORE_TMP/run.XXXXXX") || exit 1
 export OUT
 trap 'rm -rf "$OUT"' EXIT
 
@@ -37,24 +48,32 @@ export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/test/lsan.supp:print_suppr
 if [ -x /usr/bin/tclsh ]; then TCLSH=${TCLSH:-/usr/bin/tclsh}; else TCLSH=${TCLSH:-tclsh}; fi
 export TCLSH
 
-# run_one N FILE: run a file, leaving its output and its exit code in $OUT/N; print N when done.
+# empty FOLDER: make it anew, whatever a test that was killed has left there, read-only folders too.
+empty() {
+  [[ ! -d $1 ]] || chmod -R u+rwX "$1"
+  rm -rf "$1" && mkdir -p "$1"
+}
+
+# run_one N FILE: run a file, leaving its output and its exit code in $OUT/N; print N when done. A
+# .test file makes its folder itself (test/tester.tcl).
 run_one() {
+  local start=${EPOCHREALTIME/./} code=1 dir=$KVSTORE_TMP/${2##*/}
   if [[ $2 == *.test ]]; then
     set -- "$1" "$2" env ${PRELOAD:+"LD_PRELOAD=$PRELOAD"} "$TCLSH" "$2"
   else
     set -- "$1" "$2" "$PWD/$2"
-    dir=$KVSTORE_TMP/$(basename "$2")
-    rm -rf "$dir" && mkdir -p "$dir" && cd "$dir" || return
   fi
-  # timeout leads a process group of its own, which Ctrl-C would not reach.
-  start=${EPOCHREALTIME/./}
-  timeout -k 10 "$TIMEOUT" "${@:3}" >"$OUT/$1.txt" 2>&1 </dev/null &
-  trap 'kill $!' INT TERM
-  wait $!
-  echo $? $((${EPOCHREALTIME/./} - start)) >"$OUT/$1.end"
+  if [[ $2 == *.test ]] || { empty "$dir" && cd "$dir"; } >"$OUT/$1.txt" 2>&1; then
+    "$REAP" timeout -k 10 "$TIMEOUT" "${@:3}" >"$OUT/$1.txt" 2>&1 </dev/null &
+    # reap leads all of it, also what Ctrl-C would not reach.
+    trap 'kill $!' INT TERM
+    wait $!
+    code=$?
+  fi
+  echo $code $((${EPOCHREALTIME/./} - start)) >"$OUT/$1.end"
   echo "$1"
 }
-export -f run_one
+export -f empty run_one
 
 # show N FILE: the line about a file that has ended, and its output if it failed; adds to the totals.
 show() {
@@ -71,7 +90,11 @@ show() {
   ((f > 0)) && mark=FAIL
   printf '%s  %-28s %6d passed %8d.%02d s\n' "$mark" "${name%.test}" "$p" \
     $((us / 1000000)) $((us / 10000 % 100))
-  if ((f > 0)) || [[ ${SHOW-} ]]; then sed 's/^/      /' "$OUT/$1.txt"; fi
+  if ((f > 0)) || [[ ${SHOW-} ]]; then
+    sed 's/^/      /' "$OUT/$1.txt"
+  else
+    grep -a '^skipped' "$OUT/$1.txt" | sed 's/^/      /'
+  fi
   ((passed += p, failed += f))
 }
 

@@ -54,20 +54,14 @@ proc server_port {{n ""}} { dict get $server::ports [expr {$n eq "" ? [server_la
 proc server_pid {{n ""}} { dict get $server::pids [expr {$n eq "" ? [server_last] : $n}] }
 proc server_log {{n ""}} { file_bytes server-[expr {$n eq "" ? [server_last] : $n}].log }
 
-# A child that has ended and was not waited for is a zombie.
-proc process_runs {pid} {
-  if {[catch {file_bytes /proc/$pid/stat} stat]} { return 0 }
-  return [expr {[lindex [string range $stat [string last ) $stat]+2 end] 0] ne "Z"}]
-}
-
 proc stop_server {{n ""} {signal TERM}} {
   if {$n eq ""} { set n [server_last] }
   set pid [server_pid $n]
   dict unset server::pids $n
-  catch {exec kill -$signal $pid}
+  catch {signal $signal $pid}
   for {set i 0} {$i < 3000 && [process_runs $pid]} {incr i} { after 10 }
   if {[process_runs $pid]} {
-    exec kill -9 $pid
+    signal KILL $pid
     error "the server did not end after SIG$signal"
   }
   return [expr {[string match "*] ended\n" [server_log $n]] ? "ended" : "gone"}]
@@ -75,7 +69,7 @@ proc stop_server {{n ""} {signal TERM}} {
 
 rename finish_test server_finish_test
 proc finish_test {} {
-  foreach pid [dict values $server::pids] { catch {exec kill -9 $pid} }
+  foreach pid [dict values $server::pids] { catch {signal KILL $pid} }
   server_finish_test
 }
 

@@ -25,6 +25,11 @@
 #     execsql SQL ?DB?, catchsql SQL ?DB?, eqp SQL ?DB?, shell SCRIPT ?ARG...?
 #     kvstore ARG...                         run the program: its exit code and all it prints
 #     strace ARG...                          run strace; its own and the program's output
+#     until CONDITION                        wait until it is true, a minute at most; whether it was
+#     await CONDITION                        the same; that it was not is an error
+#     as_root NAME                           whether this is root; if not, says that NAME is skipped
+#     signal NAME PID...                     send a signal: KILL, STOP ...; an error if a PID is not there
+#     process_runs PID                       whether it has not ended
 #     exec {*}[behind SCRIPT] WORD...        run a line of bash, and then the words in its place
 #     exec {*}$tester::clean WORD...         run what has nothing of ours in it
 #     reset_db ?FILE?                        close db, if open, and open it anew
@@ -72,6 +77,8 @@ namespace eval tester {
       append scratch -[pid]
       set owner $scratch.pid
     }
+    # A test that was killed may have left folders that it had made read-only.
+    if {[file isdirectory $scratch]} { exec chmod -R u+rwX $scratch }
     file delete -force $scratch
     file mkdir $scratch
     write_bytes $owner [pid]
@@ -201,6 +208,36 @@ proc kvstore {args} {
 # Leaks cannot be looked for in a traced process.
 proc strace {args} {
   exec env ASAN_OPTIONS=detect_leaks=0 strace {*}$args 2>@1
+}
+
+# What only root can do is a test for root alone; the runner passes the line on.
+proc as_root {name} {
+  if {[exec id -u] == 0} { return 1 }
+  puts "skipped, since only root can do it: $name"
+  return 0
+}
+
+# The shell's own kill: a machine may have no other.
+proc signal {name args} {
+  exec {*}$tester::clean sh -c {kill -s "$0" "$@"} $name {*}$args
+}
+
+# A child that has ended and was not waited for is a zombie.
+proc process_runs {pid} {
+  if {[catch {file_bytes /proc/$pid/stat} stat]} { return 0 }
+  return [expr {[lindex [string range $stat [string last ) $stat]+2 end] 0] ne "Z"}]
+}
+
+proc until {condition} {
+  for {set i 0} {$i < 6000} {incr i} {
+    if {[uplevel 1 [list expr $condition]]} { return 1 }
+    after 10
+  }
+  return 0
+}
+
+proc await {condition} {
+  if {![uplevel 1 [list until $condition]]} { error "never came true: $condition" }
 }
 
 proc behind {script} {

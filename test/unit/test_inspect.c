@@ -191,7 +191,7 @@ static told inspect_file(const spans *want) {
       right = right && row.note[0] != '\0';
     }
     if (!right) {
-      CHECK(!"row");
+      FAIL("row");
       printf("  image %lu: offset %d, size %d, status %d, %s\n", images, (int)row.offset,
              (int)row.size, (int)row.status, row.note);
     }
@@ -215,7 +215,7 @@ static void check_unchanged(const char *data, size_t size) {
   char *now = malloc(size + 1);
   ssize_t got = pread(file, now, size + 1, 0);
   bool same = got == (ssize_t)size && memcmp(now, data, size) == 0;
-  if (!same) CHECK(!"file changed");
+  if (!same) FAIL("file changed");
   free(now);
 }
 

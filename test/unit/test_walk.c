@@ -142,13 +142,13 @@ static void random_tree(uint64_t seed, model_kind kind) {
   if (!CHECK(tree_init(&t) == KV_OK && tree_edit_begin(&t) == KV_OK)) return;
   unsigned entries = model_random(&state, kind == KEYS_DEEP ? 12 : 150);
   for (unsigned i = 0; i < entries; i++) {
-    if (!put(&t, &m, key, model_random_key(&state, kind, key))) CHECK(!"put");
+    if (!put(&t, &m, key, model_random_key(&state, kind, key))) FAIL("put");
   }
   for (unsigned i = m.count > 1 ? model_random(&state, (unsigned)m.count) : 0; i > 0; i--) {
     const model_entry *entry = m.entries[model_random(&state, (unsigned)m.count)];
     size_t size = entry->size;
     memcpy(key, entry->key, size);
-    if (tree_delete(&t, key, size, NULL) != KV_OK) CHECK(!"delete");
+    if (tree_delete(&t, key, size, NULL) != KV_OK) FAIL("delete");
     model_delete(&m, key, size);
   }
   const char *what = compare_roots(&m, t.edit.top, kind, &state);
@@ -193,7 +193,7 @@ static size_t fill_deep(tree *t, char *key) {
   for (size_t level = 1; size + 2 < KV_KEYPATH_SIZE_MAX; level++) {
     if (size > 0) key[size++] = '/';
     key[size++] = 'd';
-    if (level % 10 == 0 && tree_put(t, key, size, &some, NULL) != KV_OK) CHECK(!"put");
+    if (level % 10 == 0 && tree_put(t, key, size, &some, NULL) != KV_OK) FAIL("put");
   }
   CHECK(tree_put(t, key, size, &some, NULL) == KV_OK);
   return (size + 1) / 2;
@@ -275,7 +275,7 @@ static void passed_over_is_not_touched(void) {
   if (!CHECK(tree_init(&t) == KV_OK && tree_edit_begin(&t) == KV_OK)) return;
   for (int i = 0; i < 100000; i++) {
     int size = sprintf(key, "f/c%d/d%d/%d", i % 10, i / 10 % 10, i / 100);
-    if (tree_put(&t, key, (size_t)size, &some, NULL) != KV_OK) CHECK(!"put");
+    if (tree_put(&t, key, (size_t)size, &some, NULL) != KV_OK) FAIL("put");
   }
   CHECK(tree_put(&t, "g", 1, &some, NULL) == KV_OK);
   CHECK_INT(list_children(t.edit.top, "f"), 10);

@@ -11,8 +11,9 @@
 **
 ** A test is one program. A failed check says where and what, and the program goes on; the last line
 ** it prints is `N passed, N failed`, and its exit status is 1 if any failed. Every check evaluates
-** its arguments once. CHECK and its kin are expressions that are true when the check passed, so
-** that a test can stop where going on makes no sense: if (!CHECK(p != NULL)) return;
+** its arguments once; FAIL("what") is one that has failed. CHECK and its kin are expressions that are
+** true when the check passed, so that a test can stop where going on makes no sense:
+** if (!CHECK(p != NULL)) return;
 */
 #ifndef UNIT_H
 #define UNIT_H
@@ -77,6 +78,7 @@ static inline bool unit_bytes(const char *got, size_t got_size, const char *want
 }
 
 /* A condition holds. */
+#define FAIL(what) unit_check(false, __FILE__, __LINE__, what)
 #define CHECK(condition) unit_check((condition) ? true : false, __FILE__, __LINE__, #condition)
 
 /* Two NUL-terminated strings, two integers, two runs of bytes are the same. */
