@@ -1,5 +1,5 @@
 /*
-** resp.h - reading requests of the Redis protocol (RESP2) out of a buffer.
+** resp.h - reading requests of the Redis protocol out of a buffer (both versions have the same).
 **
 **     request   = multibulk / inline                 numbers without leading zeros
 **     multibulk = "*" count CRLF count*bulk          a count of 0 or less: an empty request
