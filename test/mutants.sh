@@ -134,7 +134,7 @@ mutant 'a full disk is for ever' 'test_kv_faults' commit.c \
 mutant 'what the full disk refused is seen' 'test_kv_faults' commit.c \
   's/  tree_take_back\(q->tree, kept_version\(q\)\);\n//'
 mutant 'what the full disk refused can come back' 'test_commit' commit.c \
-  's/  q->losses_synced = losses;\n//' 's/!= q->losses_synced;/== UINT64_MAX;/'
+  's/\(!ticket->lost \|\| is_cut_soft\(q\)\)/!ticket->lost/'
 mutant 'an edit on what was refused is committed' 'test_commit' commit.c \
   's/    rc = tell_loss\(q, err\); \/\* the edit[^\n]*\n//'
 mutant 'what was taken back is not freed' 'test_tree_versions' tree_version.c \
