@@ -21,6 +21,8 @@ int face_code(int kv_code) {
     return SQLITE_FULL;
   case KV_EREADONLY:
     return SQLITE_READONLY;
+  case KV_EMOVED:
+    return SQLITE_READONLY_DBMOVED;
   case KV_ECANTOPEN:
     return SQLITE_CANTOPEN;
   case KV_EFOREIGN:

@@ -5,8 +5,8 @@
 **
 ** A row for each line, in the order of the file. status is 'ok' for a line of a transaction that
 ** verifies, 'header', 'original' (a log without a header), 'room' (zeros to the end), or begins with
-** 'torn' or 'damaged' and says what is wrong. If any row is damaged opening refuses the log; else,
-** if any is torn, it cuts the log off there.
+** 'torn', 'damaged' or 'foreign' and says what is wrong. If any row is damaged or foreign opening
+** refuses the file; else, if any is torn, it cuts the log off there.
 **
 ** It reads any file the process may read, so it is closed to views and triggers.
 */
@@ -121,8 +121,9 @@ static int lines_rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *out) {
 
 static void column_status(sqlite3_context *context, const inspect_row *row) {
   static const char *const words[] = {
-      [INSPECT_OK] = "ok",     [INSPECT_HEADER] = "header", [INSPECT_ORIGINAL] = "original",
-      [INSPECT_ROOM] = "room", [INSPECT_TORN] = "torn",     [INSPECT_DAMAGED] = "damaged"};
+      [INSPECT_OK] = "ok",          [INSPECT_HEADER] = "header", [INSPECT_ORIGINAL] = "original",
+      [INSPECT_ROOM] = "room",      [INSPECT_TORN] = "torn",     [INSPECT_DAMAGED] = "damaged",
+      [INSPECT_FOREIGN] = "foreign"};
   const char *word = words[row->status];
   char *text = row->note[0] != '\0' ? sqlite3_mprintf("%s: %s", word, row->note)
                                     : sqlite3_mprintf("%s", word);

@@ -251,14 +251,16 @@ static int nodes_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int
   const nodes_cursor *c = (const nodes_cursor *)base;
   kv_node node;
   kv_value value;
+  uint64_t children, descendants;
+  size_t name;
   (void)kv_walk_node(c->walk, &node);
-  size_t name = node.size;
-  while (name > 0 && node.path[name - 1] != '/') name--;
   switch (column) {
   case NODE_PATH:
     sqlite3_result_text64(context, node.path, node.size, SQLITE_TRANSIENT, SQLITE_UTF8);
     break;
   case NODE_NAME:
+    name = node.size;
+    while (name > 0 && node.path[name - 1] != '/') name--;
     sqlite3_result_text64(context, node.path + name, node.size - name, SQLITE_TRANSIENT,
                           SQLITE_UTF8);
     break;
@@ -273,10 +275,10 @@ static int nodes_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int
     sqlite3_result_int(context, node.has_value);
     break;
   case NODE_CHILDREN:
-    sqlite3_result_int64(context, (sqlite3_int64)node.children);
-    break;
   case NODE_DESCENDANTS:
-    sqlite3_result_int64(context, (sqlite3_int64)node.descendants);
+    kv_walk_counts(c->walk, &children, &descendants);
+    sqlite3_result_int64(context,
+                         (sqlite3_int64)(column == NODE_CHILDREN ? children : descendants));
     break;
   default:
     break; /* the arguments are not asked for: they are omitted from the check */

@@ -1,6 +1,9 @@
 /* session.c - what one SQLite connection has open. See session.h. */
 #include "session.h"
 
+#include "database.h"
+#include "side_file.h"
+
 #include <string.h>
 
 session *session_new(sqlite3 *connection) {
@@ -16,6 +19,7 @@ static void link_free(session_link *link) {
   int rc = kv_close(link->db, &err);
   if (rc != KV_OK) sqlite3_log(face_code(rc), "kvstore: closing: %s", err.text);
   sqlite3_free(link->table);
+  sqlite3_free(link->side_name);
   sqlite3_free(link);
 }
 
@@ -81,34 +85,64 @@ static session_link *find_volatile(session *s, const char *name) {
 /* What the arguments and the database say about the log's file; NULL in *path: volatile. */
 static int choose_file(session *s, const char *schema, const char *table, const args *a,
                        char **path) {
-  const char *database = sqlite3_db_filename(s->connection, schema);
-  bool in_file = database != NULL && database[0] != '\0';
+  const char *database = database_file(s->connection, schema);
   *path = NULL;
   if (a->file != NULL && strcmp(a->file, ":memory:") == 0) return SQLITE_OK;
-  if (a->file == NULL && !in_file) return SQLITE_OK;
+  if (a->file == NULL && database == NULL) return SQLITE_OK;
   *path = a->file != NULL
               ? sqlite3_mprintf("%s", a->file)
               : sqlite3_mprintf("%s-%s", database, a->log_name != NULL ? a->log_name : table);
   return *path != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* The database is open read-only, so that SQLite lets no statement write a table of it. */
+static bool is_readonly(const session *s, const char *schema) {
+  return sqlite3_db_readonly(s->connection, schema) == 1;
+}
+
 static int open_handle(session *s, const char *schema, const char *path, const args *a, kv **out,
                        char **message) {
   kv_options options = {.path = path, .readonly = a->readonly, .settings = a->settings};
-  const char *database = sqlite3_db_filename(s->connection, schema);
-  if (database != NULL && database[0] != '\0') {
-    options.rights_from = options.apart_from = database;
-  } else {
-    options.apart_from = sqlite3_db_filename(s->connection, "main");
+  options.rights_from = database_file(s->connection, schema);
+  options.is_database = database_is_at;
+  if (path != NULL && !a->readonly && is_readonly(s, schema)) {
+    options.readonly = options.may_be_missing = true;
   }
+  const char **databases = database_files(s->connection, schema);
+  if (databases == NULL) return SQLITE_NOMEM;
+  options.databases = databases;
   kv_error err, notice = {.code = KV_OK};
   int rc = kv_open(&options, out, &notice, &err);
+  sqlite3_free(databases);
   if (rc != KV_OK) {
     *message = sqlite3_mprintf("kvstore: %s", err.text);
     return face_code(rc);
   }
   if (notice.code != KV_OK) sqlite3_log(SQLITE_NOTICE_RECOVER_WAL, "kvstore: %s", notice.text);
   return SQLITE_OK;
+}
+
+int session_check_name(session *s, const session_link *link, const char *schema, char **message) {
+  if (link->side_name == NULL) return SQLITE_OK;
+  kv_options options = {.path = link->side_name, .is_database = database_is_at};
+  const char **databases = database_files(s->connection, schema);
+  if (databases == NULL) return SQLITE_NOMEM;
+  options.databases = databases;
+  kv_error err;
+  int rc = kv_check_name(&options, &err);
+  sqlite3_free(databases);
+  if (rc == KV_OK) return SQLITE_OK;
+  *message = sqlite3_mprintf("kvstore: %s", err.text);
+  return face_code(rc);
+}
+
+/* Remember a log's path that a database could have for a side file. */
+static int keep_side_name(session_link *link) {
+  kv_stats stats;
+  if (kv_get_stats(link->db, &stats, NULL) != KV_OK) return SQLITE_NOMEM;
+  if (stats.path == NULL || side_file_base(stats.path) == 0) return SQLITE_OK;
+  link->side_name = sqlite3_mprintf("%s", stats.path);
+  return link->side_name != NULL ? SQLITE_OK : SQLITE_NOMEM;
 }
 
 /* Enter a new handle in the session, or share the one that is there for the same store. */
@@ -127,6 +161,10 @@ static int enter(session *s, kv *db, bool readonly, char *table, session_link **
     return SQLITE_NOMEM;
   }
   *link = (session_link){.next = s->links, .db = db, .readonly = readonly, .table = table};
+  if (keep_side_name(link) != SQLITE_OK) {
+    link_free(link);
+    return SQLITE_NOMEM;
+  }
   s->links = link;
   *out = link;
   return SQLITE_OK;
@@ -298,7 +336,8 @@ static int open_path(session *s, const char *schema, const char *table, const ch
     if (rc != SQLITE_OK) (void)kv_close(db, NULL);
   }
   sqlite3_free(name);
-  return rc == SQLITE_OK ? enter(s, db, a->readonly, NULL, out) : rc;
+  bool readonly = a->readonly || is_readonly(s, schema);
+  return rc == SQLITE_OK ? enter(s, db, readonly, NULL, out) : rc;
 }
 
 int session_open(session *s, const char *schema, const char *table, const args *a, bool create,

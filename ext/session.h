@@ -27,6 +27,7 @@ typedef struct session_link {
   uint64_t visited; /* keys that scans of its tables have looked at */
   char *table;      /* volatile: file.schema.table, else NULL */
   bool hidden;      /* volatile: its table was dropped in the open transaction */
+  char *side_name;  /* the log's path, if a database might have it as a side file; else NULL */
 } session_link;
 
 /* What the open transaction did to a volatile store's name. */
@@ -71,6 +72,10 @@ void session_drop(void *s);
 int session_open(session *s, const char *schema, const char *table, const args *a, bool create,
                  session_link **out, char **message);
 void session_release(session *s, session_link *link);
+
+/* Whether the link's log has become a side file of a database that was attached since: SQLITE_OK, or an
+** error with a message. To be asked before each transaction; costs nothing for usual names. */
+int session_check_name(session *s, const session_link *link, const char *schema, char **message);
 
 /* A volatile store's table has another name now, or was dropped. Taken back with the transaction if
 ** that is followed; a drop that is not has no effect. SQLITE_NOMEM from the first. */

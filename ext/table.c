@@ -231,7 +231,14 @@ static void leave(table *t) {
 int table_begin_again(table *t) {
   kv *db = t->link->db;
   kv_error err;
-  int rc = kv_begin(db, 0, &err);
+  char *message = NULL;
+  int rc = session_check_name(t->session, t->link, t->schema, &message);
+  if (rc != SQLITE_OK) {
+    sqlite3_free(t->base.zErrMsg);
+    t->base.zErrMsg = message;
+    return rc;
+  }
+  rc = kv_begin(db, 0, &err);
   if (rc == KV_EBUSY) {
     int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
                                              : connection_busy_timeout_ms(t->session->connection);
@@ -240,8 +247,7 @@ int table_begin_again(table *t) {
   return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
 }
 
-static int table_begin(sqlite3_vtab *base) {
-  table *t = (table *)base;
+static int begin(table *t) {
   kv *db = t->link->db;
   t->in_begin = !sqlite3_get_autocommit(t->session->connection);
   if (kv_in_transaction(db)) {
@@ -253,6 +259,18 @@ static int table_begin(sqlite3_vtab *base) {
   int rc = table_begin_again(t);
   if (rc == SQLITE_OK) join(t);
   return rc;
+}
+
+/* A log that has lost its name: SQLite does not say what is coming, and the command 'checkpoint' has to
+** come through. What else is written begins late, and fails. */
+static int table_begin(sqlite3_vtab *base) {
+  table *t = (table *)base;
+  int rc = begin(t);
+  t->is_lost = rc == SQLITE_READONLY_DBMOVED;
+  if (!t->is_lost) return rc;
+  sqlite3_free(base->zErrMsg);
+  base->zErrMsg = NULL;
+  return SQLITE_OK;
 }
 
 /* A COMMIT that failed with SQLITE_BUSY leaves the transaction open, ours being in the log already. */
@@ -268,7 +286,7 @@ static int check_commit_tried(table *t) {
 int table_begin_late(table *t) {
   if (t->begun) return check_commit_tried(t);
   int rc = take_part(t);
-  return rc == SQLITE_OK ? table_begin(&t->base) : rc;
+  return rc == SQLITE_OK ? begin(t) : rc;
 }
 
 static bool is_file_being_written(sqlite3 *connection, const char *schema) {

@@ -18,6 +18,7 @@ typedef struct table {
   kv_settings settings;
   int busy_timeout_ms; /* -1: the connection's own */
   bool in_begin;       /* the transaction was begun inside a BEGIN */
+  bool is_lost;        /* it has not begun, since its log has lost its name */
   bool begun;          /* it takes part in the open transaction of its link */
   bool changed;        /* and has changed something in it */
   struct scan *spare;  /* a cursor that was closed, for the next statement; NULL: none */

@@ -200,6 +200,23 @@ static int run_checkpoint(table *t) {
   return rc != SQLITE_OK ? rc : again;
 }
 
+/* Of a log that has lost its name no transaction can begin; a checkpoint writes what is in memory to a new
+** file. */
+static bool is_rescue(const table *t, int argc, sqlite3_value **argv) {
+  if (!t->is_lost || argc == 1 || sqlite3_value_type(argv[0]) != SQLITE_NULL ||
+      sqlite3_value_type(argv[2 + COLUMN_KEY]) != SQLITE_NULL ||
+      sqlite3_value_type(argv[2 + COLUMN_VALUE]) != SQLITE_NULL) {
+    return false;
+  }
+  const char *name = (const char *)sqlite3_value_text(argv[2 + COLUMN_COMMAND]);
+  return name != NULL && sqlite3_stricmp(name, "checkpoint") == 0;
+}
+
+static int run_rescue(table *t) {
+  kv_error err;
+  return kv_checkpoint(t->link->db, &err) == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
+}
+
 static int run_command(table *t, sqlite3_value **argv) {
   const char *name = (const char *)sqlite3_value_text(argv[2 + COLUMN_COMMAND]);
   sqlite3_value *value = argv[2 + COLUMN_VALUE];
@@ -223,6 +240,7 @@ static int run_command(table *t, sqlite3_value **argv) {
 int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {
   (void)rowid;
   table *t = (table *)base;
+  if (is_rescue(t, argc, argv)) return run_rescue(t);
   int rc = table_begin_late(t);
   if (rc != SQLITE_OK) return rc;
   if (argc == 1) return delete_row(t, argv[0]);

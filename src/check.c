@@ -41,7 +41,10 @@ static int check_version(store *s, bool *passed, kv_error *err) {
   if (rc == KV_OK && s->path != NULL) {
     int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
     if (fd >= 0) {
-      rc = compare_with_log(s, &pin, fd, passed, err);
+      struct stat facts;
+      rc = os.fstat(fd, &facts) == 0 ? store_check_named(s, (uint64_t)facts.st_ino, err)
+                                     : log_error(err, "fstat", s->path);
+      if (rc == KV_OK) rc = compare_with_log(s, &pin, fd, passed, err);
       os.close(fd);
     } else if (errno != ENOENT || pin.seq != 0) { /* it is created with the first transaction */
       rc = kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));

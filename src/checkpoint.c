@@ -2,6 +2,7 @@
 #include "checkpoint.h"
 
 #include "crc32c.h"
+#include "log_place.h"
 #include "log_read.h"
 #include "os.h"
 
@@ -35,7 +36,10 @@ typedef struct checkpoint {
   uint64_t generation; /* which file that is */
   uint64_t copied;     /* everything before this byte of the log is in the draft */
   share_file file;
+  log_place place; /* where the log's name led at the beginning */
   bool has_turn;
+  bool is_asked;    /* for, by a command */
+  bool is_hopeless; /* it need not be tried again */
 } checkpoint;
 
 static int no_memory(checkpoint *c) {
@@ -48,6 +52,10 @@ static int under_way(const checkpoint *c) {
 }
 
 /* --- the turn ------------------------------------------------------------------------------------- */
+
+static bool is_free(log_place place) {
+  return place == LOG_REMOVED || place == LOG_MOVED;
+}
 
 static int check_stop(const checkpoint *c) {
   if (!atomic_load(&c->store->checkpointer.stop)) return KV_OK;
@@ -76,17 +84,30 @@ static int check_overtaken(checkpoint *c) {
   return kv_error_set(c->err, KV_EBUSY, "'%s' was just checkpointed by another", c->store->path);
 }
 
-/* Pin the newest version, and open the log at its end. */
+/* Open the log once more, if its name is still its own and can be another file's. */
+static int open_log(checkpoint *c) {
+  store *s = c->store;
+  int rc = log_place_error(c->place, s->path, c->err);
+  if (rc != KV_OK) return rc;
+  rc = log_place_check_mount(s->path, c->err);
+  c->is_hopeless = rc != KV_OK;
+  if (rc != KV_OK) return rc;
+  c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
+  if (c->fd < 0) return log_error(c->err, "opening", s->path);
+  return log_place_check_same(c->fd, s->queue.log.fd, s->path, c->err);
+}
+
+/* Pin the newest version, and open the log at its end. Of a log that has lost its name and whose name is
+** free the turn is kept, for the rescue. */
 static int pin_newest(checkpoint *c) {
   store *s = c->store;
   int rc = take_turn(c);
   if (rc != KV_OK) return rc;
+  c->place = log_place_of(s->queue.log.fd, s->path);
+  if (c->is_asked && is_free(c->place)) return KV_OK;
   rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
   if (rc == KV_OK && tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
-  if (rc == KV_OK) {
-    c->fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
-    if (c->fd < 0) rc = log_error(c->err, "opening", s->path);
-  }
+  if (rc == KV_OK) rc = open_log(c);
   if (rc == KV_OK) {
     log_reader_init(&c->reader, c->fd, 0);
     memcpy(c->reader.id, s->queue.log.header.id, sizeof c->reader.id);
@@ -216,19 +237,22 @@ static int catch_up(checkpoint *c) {
 
 /* --- changing over ---------------------------------------------------------------------------------- */
 
-static int change_over(checkpoint *c) {
+/* Give the draft the log's name, which the open file old_fd has or (-1) nothing, and go on in it. The
+** draft has everything before byte `end` of the log. */
+static int change_file(checkpoint *c, int old_fd, uint64_t end) {
   store *s = c->store;
   share_page *page = s->share.page;
-  uint64_t end;
-  int rc = check_overtaken(c);
-  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err);
-  if (rc == KV_OK) rc = copy_until(c, end);
-  if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   memcpy(c->file.id, c->draft.writer.header.id, sizeof c->draft.writer.header.id);
+  c->file.inode = log_draft_inode(&c->draft);
+  share_announce(page, c->file.id, c->file.inode);
   kv_error why;
-  rc = log_draft_finish(&c->draft, true, &writer, &why);
-  if (writer.fd < 0) return kv_error_set(c->err, rc, "%s", why.text);
+  int rc = log_draft_finish(&c->draft, old_fd, &writer, &why);
+  if (writer.fd < 0) {
+    share_announce(page, NULL, 0);
+    c->is_hopeless = rc == KV_ECANTOPEN; /* mounted by itself */
+    return kv_error_set(c->err, rc, "%s", why.text);
+  }
   /* The turn may have been kept since other handles committed: the tree has all of that. */
   pthread_mutex_lock(&s->follow.lock);
   s->follow.at.seq = s->queue.handed_seq;
@@ -247,6 +271,14 @@ static int change_over(checkpoint *c) {
   return KV_OK;
 }
 
+static int change_over(checkpoint *c) {
+  uint64_t end;
+  int rc = check_overtaken(c);
+  if (rc == KV_OK) rc = commit_end(&c->store->queue, &end, c->err);
+  if (rc == KV_OK) rc = copy_until(c, end);
+  return rc == KV_OK ? change_file(c, c->fd, end) : rc;
+}
+
 static int run(checkpoint *c) {
   struct stat facts;
   if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
@@ -260,7 +292,6 @@ static int run(checkpoint *c) {
   if (rc == KV_OK) rc = take_turn(c);
   if (rc == KV_OK) rc = change_over(c);
   pass_turn(c);
-  if (rc != KV_OK) log_draft_drop(&c->draft);
   return rc;
 }
 
@@ -277,17 +308,80 @@ static void give_back(const checkpoint *c) {
   }
 }
 
-int checkpoint_run(store *s, kv_error *err) {
-  checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1};
-  int rc = pin_newest(&c);
-  if (rc == KV_OK && c.pin.seq > 0) rc = run(&c);
-  tree_unpin(&s->tree, &c.pin);
-  log_reader_free(&c.reader);
-  if (c.fd >= 0) {
-    if (rc == KV_OK) give_back(&c);
-    os.close(c.fd);
+/* --- a log that has lost its name ------------------------------------------------------------------------ */
+
+static int begin_rescue(checkpoint *c) {
+  store *s = c->store;
+  struct stat facts;
+  pthread_mutex_lock(&s->follow.lock);
+  int rc = os.fstat(s->follow.fd, &facts) == 0 ? KV_OK : log_error(c->err, "fstat", s->path);
+  pthread_mutex_unlock(&s->follow.lock);
+  if (rc != KV_OK) return rc;
+  rc = log_draft_begin(&c->draft, s->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
+  return rc == KV_EBUSY ? under_way(c) : rc;
+}
+
+/* With the turn: everything that was handed over; the store goes on in the new file. */
+static int rescue_all(checkpoint *c) {
+  store *s = c->store;
+  uint64_t end;
+  if (tree_pin_head(&s->tree, &c->pin) != KV_OK) return no_memory(c);
+  if (c->pin.seq == 0) return log_place_error(c->place, s->path, c->err);
+  int rc = begin_rescue(c);
+  if (rc == KV_OK) rc = write_snapshot(c);
+  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err); /* or a flush has failed by now */
+  return rc == KV_OK ? change_file(c, -1, end) : rc;
+}
+
+/* After a flush has failed: what was committed and not refused. The store stays read-only, since its
+** tree has what was refused. */
+static int rescue_published(checkpoint *c) {
+  store *s = c->store;
+  pthread_mutex_lock(&s->follow.lock);
+  c->place = log_place_of(s->follow.fd, s->path);
+  pthread_mutex_unlock(&s->follow.lock);
+  if (c->place == LOG_IN_PLACE) return KV_EMOVED; /* again; the text is there */
+  if (!is_free(c->place)) return log_place_error(c->place, s->path, c->err);
+  if (tree_pin_published(&s->tree, &c->pin) != KV_OK) return no_memory(c);
+  if (c->pin.seq == 0) return log_place_error(c->place, s->path, c->err);
+  log_writer writer = {.fd = -1};
+  int rc = begin_rescue(c);
+  if (rc == KV_OK) rc = write_snapshot(c);
+  if (rc == KV_OK) rc = log_draft_finish(&c->draft, -1, &writer, c->err);
+  if (writer.fd >= 0) os_close_locked(writer.fd);
+  return rc;
+}
+
+static int run_any(checkpoint *c) {
+  int rc = pin_newest(c);
+  if (rc == KV_OK && !c->has_turn) return c->pin.seq > 0 ? run(c) : KV_OK;
+  if (rc == KV_OK) rc = rescue_all(c);
+  pass_turn(c);
+  if (rc != KV_EMOVED || !c->is_asked) return rc;
+  log_draft_drop(&c->draft);
+  tree_unpin(&c->store->tree, &c->pin);
+  c->lines.size = 0;
+  return rescue_published(c);
+}
+
+static int run_and_free(checkpoint *c) {
+  store *s = c->store;
+  int rc = run_any(c);
+  if (rc != KV_OK) log_draft_drop(&c->draft);
+  tree_unpin(&s->tree, &c->pin);
+  log_reader_free(&c->reader);
+  if (c->fd >= 0) {
+    if (rc == KV_OK) give_back(c);
+    os.close(c->fd);
   }
-  buf_free(&c.lines);
+  buf_free(&c->lines);
+  return rc;
+}
+
+int checkpoint_run(store *s, kv_error *err) {
+  checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1, .is_asked = true};
+  int rc = run_and_free(&c);
+  if (rc == KV_OK) atomic_store(&s->checkpointer.not_before, 0);
   return rc;
 }
 
@@ -295,9 +389,11 @@ int checkpoint_run(store *s, kv_error *err) {
 
 static void *checkpointer_main(void *context) {
   store *s = context;
-  if (checkpoint_run(s, NULL) != KV_OK) { /* not again before it is half as large again */
+  checkpoint c = {.store = s, .fd = -1, .draft.writer.fd = -1};
+  if (run_and_free(&c) != KV_OK) { /* not again before it is half as large again */
     uint64_t end = share_log_end(s->share.page);
-    atomic_store(&s->checkpointer.not_before, end + end / 2);
+    uint64_t not_before = c.is_hopeless ? UINT64_MAX : end + end / 2;
+    atomic_store(&s->checkpointer.not_before, not_before);
   }
   atomic_store(&s->checkpointer.busy, false);
   return NULL;

@@ -23,6 +23,13 @@
 ** always complete, and if it does not verify that is damage (recover.h).
 **
 ** Of several processes one at a time can have the draft.
+**
+** The name. A checkpoint acts on the log's name, so it first asks whether that is still the open file's
+** (log_place.h); if it is another file's, that one is left as it is. If a log that was removed or moved has
+** left its name free, a checkpoint that is asked for puts a new file there with all that is in memory, and
+** the store goes on in that. Once a flush has failed for the lost name it has what is published, and the
+** store stays read-only. One that starts by itself does neither; if the log is mounted by itself it is
+** not tried again.
 */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -31,7 +38,8 @@
 
 /* Checkpoint a store's log now; one that has no transactions is left alone. KV_EBUSY (another
 ** checkpoint is under way, the turn is not to be had for a minute, or the store is being closed),
-** KV_EIO, KV_EFULL, KV_ECANTOPEN, KV_ENOMEM: the log stands as it was. If only the last step failed,
+** KV_EIO, KV_EFULL, KV_ENOMEM, KV_ECANTOPEN (also a log that is mounted by itself), KV_EMOVED (its name
+** is another file's): the log stands as it was. If only the last step failed,
 ** after the rename, nothing more can be committed until the store is reopened. */
 int checkpoint_run(store *s, kv_error *err);
 

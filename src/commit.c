@@ -1,6 +1,7 @@
 /* commit.c - the commit queue. See commit.h. */
 #include "commit.h"
 
+#include "log_place.h"
 #include "os.h"
 
 #include <assert.h>
@@ -12,6 +13,8 @@
 #define RELUCTANCE_NS 10000000u /* after this a commit does what should have been done for it */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
+#define LOOK_NS                                                                                    \
+  1000000u /* how often commits look for the log's name, but for FULL: its flush does */
 
 void commit_queue_init(commit_queue *q, tree *t, share *s) {
   memset(q, 0, sizeof *q);
@@ -203,7 +206,17 @@ uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why) {
 /* What another process could not write or flush, this one must not go on with either. */
 static void check_others(commit_queue *q) {
   if (q->failed != KV_OK || q->page == NULL || atomic_load(&q->page->broken) == 0) return;
-  fail(q, KV_EIO, "another process could not write or flush the log");
+  kv_error why;
+  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  fail(q, rc != KV_OK ? rc : KV_EIO,
+       rc != KV_OK ? why.text : "another process could not write or flush the log");
+}
+
+/* By who has the turn: what is written to a log that has lost its name is gone with its last process. */
+static void check_place(commit_queue *q) {
+  kv_error why;
+  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  if (rc != KV_OK) fail(q, rc, why.text);
 }
 
 static void write_out(commit_queue *q) {
@@ -237,16 +250,19 @@ static int reopen(commit_queue *q, kv_error *err) {
   share_read_file(q->page, &file);
   assert(file.generation > q->generation);
   log_writer log = {.fd = -1, .path = q->log.path};
-  int rc = log_writer_open(&log, file.id, err);
+  int rc = log_writer_open(&log, file.id, file.inode, err);
   log.synced_end = file.snapshot_end;
   if (rc == KV_OK) set_log(q, &log, file.generation);
   return rc;
 }
 
 /* The log's file is not the one that the page speaks of: who replaces it has not told yet, or has
-** died over that. It has all that is written, and on stable storage, but perhaps for its name. */
+** died over that. It has all that is written, and on stable storage, but perhaps for its name. Or it is
+** a foreign one. */
 static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, kv_error *err) {
   share_page *page = q->page;
+  int rc = log_place_check_change(LOG_REPLACED, page, generation, q->log.path, err);
+  if (rc != KV_OK) return rc;
   if (os_sync_folder(q->log.path) != 0) return log_error(err, "fsync of the folder", q->log.path);
   if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
   share_raise(&page->durable_seq, covered);
@@ -269,7 +285,9 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   pthread_mutex_unlock(&q->lock);
   uint64_t start_ns = os.now_ns();
   int rc = log_writer_sync(&log, err);
+  bool synced = rc == KV_OK;
   uint64_t took_ns = os.now_ns() - start_ns;
+  if (synced) rc = log_place_check_flushed(page, generation, log.fd, log.path, err);
   if (rc == KV_OK) {
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
@@ -277,7 +295,7 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
     atomic_store(&page->broken, 1);
   }
   pthread_mutex_lock(&q->lock);
-  if (rc != KV_OK) { /* what was appended while it ran may have been marked clean as well */
+  if (!synced) { /* what was appended while it ran may have been marked clean as well */
     log.end = share_end(page, generation);
     log_writer_soil(&log);
   }
@@ -507,6 +525,11 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
                      commit_ticket *ticket, kv_error *err) {
   assert(ops->size > 0 && settings->group_size > 0);
   pthread_mutex_lock(&q->lock);
+  uint64_t now_ns = os.now_ns();
+  if (settings->synchronous != KV_SYNC_FULL && now_ns - q->looked_ns >= LOOK_NS) {
+    q->looked_ns = now_ns;
+    check_place(q);
+  }
   int rc = queue_failure(q, err);
   if (rc == KV_OK && atomic_load_explicit(&q->has_lost, memory_order_relaxed)) {
     rc = tell_loss(q, err); /* the edit began on what is lost */
@@ -520,7 +543,7 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
   if (rc == KV_OK) {
     if (settings->synchronous != KV_SYNC_OFF) q->promised = true;
     q->worth_room = is_worth_room(settings);
-    uint64_t seq = ++q->handed_seq, now_ns = os.now_ns();
+    uint64_t seq = ++q->handed_seq;
     tree_edit_seal(q->tree, seq)->window = window_of(settings);
     if (ticket != NULL) {
       *ticket = (commit_ticket){.settings = *settings, .seq = seq, .handed_ns = now_ns};
@@ -660,12 +683,15 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   pthread_mutex_unlock(&q->lock);
   if (running) pthread_join(q->flusher.id, NULL);
   assert(q->first == NULL && !q->flushing && (q->filling.size == 0 || q->failed != KV_OK));
-  if (last) {
+  if (last && atomic_load(&q->page->generation) == q->generation) {
     q->log.end = share_end(q->page, q->generation);
     q->log.size = share_size(q->page);
     log_writer_trim(&q->log);
   }
   int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;
+  if (!q->promised && q->stats.commits > 0 && q->log.fd >= 0 && q->failed == KV_OK) {
+    rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, err);
+  }
   if (q->log.fd >= 0) os_close_locked(q->log.fd);
   buf_free(&q->filling);
   pthread_cond_destroy(&q->flusher.wake);

@@ -101,6 +101,7 @@ typedef struct commit_queue {
   bool flushing;               /* a thread of this process leads one */
   int flushing_fd;             /* which is not to be closed meanwhile, else -1 */
   bool promised;               /* some commit was not of mode OFF, so that closing has to flush */
+  uint64_t looked_ns;          /* when a commit last looked whether the log has its name still */
   pthread_cond_t flush_done;   /* for those without a ticket */
   commit_ticket *first, *last; /* those that have not returned */
   _Atomic uint64_t losses;     /* how often transactions were lost */

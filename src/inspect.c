@@ -11,9 +11,7 @@
 */
 #include "inspect.h"
 
-#include "keypath.h"
-#include "log_read.h"
-#include "log_salvage.h"
+#include "log_judge.h"
 #include "os.h"
 
 #include <errno.h>
@@ -39,7 +37,8 @@ struct inspection {
   struct {
     uint64_t end, line, next_seq;
   } sound; /* behind the last transaction in place: where inspect_refresh goes back to */
-  bool original;
+  log_verdict verdict; /* original: where its lines end */
+  bool original;       /* or foreign, but begins like one */
   bool header_damaged;
   bool torn; /* recovery would have cut before this place */
   bool looked_ahead;
@@ -55,63 +54,43 @@ void inspect_close(inspection *i) {
   os.free(i);
 }
 
-/* The header does not verify, but the transactions yet may. Even the header's end is not to be
-** trusted: it becomes part of the first stretch, and the first transaction behind it that verifies
-** tells where the numbers begin. *found: the transactions say what the id has to be. */
-static int salvage_header(inspection *i, const char *line, size_t size, bool *found) {
-  static const char start[] = "KVSTORE\t1\t";
-  size_t skip = sizeof start - 1;
-  memset(i->reader.id, '0', LOG_ID_SIZE);
-  if (size >= skip + LOG_ID_SIZE && memcmp(line, start, skip) == 0) {
-    memcpy(i->reader.id, line + skip, LOG_ID_SIZE);
-  }
-  i->reader.id[LOG_ID_SIZE] = '\0';
-  i->header_damaged = true;
-  i->next_seq = 0;
-  return log_salvage_id(i->reader.fd, i->reader.id, found);
-}
-
-static int salvage_error(const inspection *i, int rc, kv_error *err) {
-  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
-  return kv_error_set(err, rc, "read of '%s' failed: %s", i->path, strerror(errno));
-}
-
-static int read_header(inspection *i, bool any, kv_error *err) {
+/* What the file is decides how it is read. Where the header does not verify the transactions yet may:
+** even the header's end is not to be trusted then, so that it becomes part of the first stretch, and the
+** first transaction behind it that verifies tells where the numbers begin. */
+static int take_verdict(inspection *i, kv_error *err) {
+  log_verdict *v = &i->verdict;
   char head[LOG_HEADER_SIZE_MAX];
-  ssize_t got = os_read_all(i->reader.fd, head, sizeof head, 0);
+  int rc = log_judge(i->reader.fd, i->reader.size, v);
+  ssize_t got = rc == KV_OK ? os_read_all(i->reader.fd, head, sizeof head, 0) : -1;
+  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
   if (got < 0) {
     return kv_error_set(err, KV_EIO, "read of '%s' failed: %s", i->path, strerror(errno));
   }
-  const char *lf = memchr(head, '\n', (size_t)got);
-  size_t size = lf != NULL ? (size_t)(lf - head) : (size_t)got;
-  log_header header;
-  uint64_t version = 0;
-  bool found = false;
-  int rc = log_parse_header(head, size, &header, &version);
-  if (rc == KV_EVERSION) {
-    return kv_error_set(err, rc, "log '%s' has format %" PRIu64 "; this reads format 1", i->path,
-                        version);
-  }
-  if (rc == KV_EFOREIGN) {
-    i->original = size == 0 || (size >= 6 && memcmp(head, "WRITE\t", 6) == 0);
+  memcpy(i->reader.id, v->id, sizeof i->reader.id);
+  switch (v->code) {
+  case KV_EVERSION:
+    return kv_error_set(err, v->code, "log '%s' has format %" PRIu64 "; this reads format 1",
+                        i->path, v->version);
+  case KV_EFOREIGN:
+    i->original = log_original_begins(head, (size_t)got);
     if (i->original) return KV_OK;
-    rc = any ? salvage_header(i, head, size, &found) : KV_OK;
-    if (rc != KV_OK) return salvage_error(i, rc, err);
-    if (!found) return kv_error_set(err, KV_EFOREIGN, "'%s' is not a kvstore log", i->path);
-  } else if (rc != KV_OK || lf == NULL) {
-    rc = salvage_header(i, head, size, &found);
-    if (rc != KV_OK) return salvage_error(i, rc, err);
-  } else {
-    i->facts.header = true;
-    i->facts.base_seq = header.base_seq;
-    memcpy(i->reader.id, header.id, sizeof i->reader.id);
-    i->next_seq = header.base_seq + 1;
-    i->snapshot_seq = header.base_seq > 0 ? header.base_seq + 1 : 0;
-    i->stretch.end = size + 1;
-    bool snapshot_missing = i->snapshot_seq > 0 && i->stretch.end == i->reader.size;
-    i->stretch.status = snapshot_missing ? INSPECT_DAMAGED : INSPECT_HEADER;
-    i->stretch.expected_seq = i->next_seq;
+    return kv_error_set(err, v->code, "'%s' is not a kvstore log", i->path);
+  case KV_EDAMAGED:
+    i->header_damaged = true;
+    return KV_OK;
+  default:
+    break;
   }
+  i->original = v->original;
+  if (i->original) return KV_OK;
+  i->facts.header = true;
+  i->facts.base_seq = v->header.base_seq;
+  i->next_seq = v->header.base_seq + 1;
+  i->snapshot_seq = v->header.base_seq > 0 ? v->header.base_seq + 1 : 0;
+  i->stretch.end = v->header_size;
+  bool snapshot_missing = i->snapshot_seq > 0 && i->stretch.end == i->reader.size;
+  i->stretch.status = snapshot_missing ? INSPECT_DAMAGED : INSPECT_HEADER;
+  i->stretch.expected_seq = i->next_seq;
   return KV_OK;
 }
 
@@ -119,7 +98,7 @@ static int fstat_error(const char *path, kv_error *err) {
   return kv_error_set(err, KV_EIO, "fstat of '%s' failed: %s", path, strerror(errno));
 }
 
-static int open_file(const char *path, bool any, inspection **out, kv_error *err) {
+int inspect_open(const char *path, inspection **out, kv_error *err) {
   inspection *i = os.malloc(sizeof *i);
   if (i == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   memset(i, 0, sizeof *i);
@@ -143,7 +122,7 @@ static int open_file(const char *path, bool any, inspection **out, kv_error *err
     i->reader.size = (uint64_t)facts.st_size;
     i->facts.device = (uint64_t)facts.st_dev;
     i->facts.inode = (uint64_t)facts.st_ino;
-    rc = read_header(i, any, err);
+    rc = take_verdict(i, err);
   }
   if (rc != KV_OK) {
     inspect_close(i);
@@ -151,14 +130,6 @@ static int open_file(const char *path, bool any, inspection **out, kv_error *err
   }
   *out = i;
   return KV_OK;
-}
-
-int inspect_open(const char *path, inspection **out, kv_error *err) {
-  return open_file(path, false, out, err);
-}
-
-int inspect_open_any(const char *path, inspection **out, kv_error *err) {
-  return open_file(path, true, out, err);
 }
 
 void inspect_tell(const inspection *i, inspect_facts *out) {
@@ -177,6 +148,14 @@ int inspect_refresh(inspection *i, bool *shorter, kv_error *err) {
   i->next_seq = i->sound.next_seq;
   i->torn = i->looked_ahead = false;
   *shorter = i->reader.size < i->at;
+  if (!i->original || *shorter) return KV_OK;
+  i->verdict.end = i->sound.end;
+  i->verdict.lines = i->sound.line;
+  int rc = log_judge_original(&i->reader, &i->verdict);
+  if (rc == KV_ENOMEM) return kv_error_set(err, rc, "out of memory reading '%s'", i->path);
+  if (rc != KV_OK) {
+    return kv_error_set(err, rc, "read of '%s' failed: %s", i->path, strerror(errno));
+  }
   return KV_OK;
 }
 
@@ -258,8 +237,10 @@ static int next_stretch(inspection *i) {
   bool snapshot_missing = zeros && i->next_seq == i->snapshot_seq && i->at < i->reader.size;
   if (snapshot_missing) return bad_stretch(i);
   if (i->original || zeros) {
-    i->stretch.status = zeros ? INSPECT_ROOM : INSPECT_ORIGINAL;
-    i->stretch.end = i->reader.size;
+    bool is_torn = i->verdict.code == KV_OK && i->at >= i->verdict.end;
+    i->stretch.status = zeros ? INSPECT_ROOM : is_torn ? INSPECT_TORN : INSPECT_ORIGINAL;
+    i->stretch.end =
+        i->original && i->verdict.code == KV_OK && !is_torn ? i->verdict.end : i->reader.size;
     i->stretch.seq = 0;
     return KV_OK;
   }
@@ -276,6 +257,8 @@ static void describe_status(const inspection *i, inspect_row *row) {
   if (!damaged && row->status != INSPECT_TORN) return;
   if (i->header_damaged && row->offset == 0) {
     (void)snprintf(row->note, sizeof row->note, "the header does not verify");
+  } else if (i->original) {
+    (void)snprintf(row->note, sizeof row->note, "a crash has cut this line");
   } else if (expected == 0) {
     (void)snprintf(row->note, sizeof row->note, "does not verify with what is left of the header");
   } else if (seq != 0) {
@@ -304,23 +287,20 @@ static void take_record(inspect_row *row, const log_record *record) {
 
 /* A line of an original log: WRITE, TAB, keypath, TAB, and the value as it stands. */
 static void take_original(inspect_row *row, const char *line, size_t size) {
-  const char *tab =
-      size > 6 && memcmp(line, "WRITE\t", 6) == 0 ? memchr(line + 6, '\t', size - 6) : NULL;
-  if (tab == NULL) {
-    if (size > 0) (void)snprintf(row->note, sizeof row->note, "not a line of an original log");
-    return;
-  }
-  row->op = "WRITE";
-  row->key = line + 6;
-  row->key_size = (size_t)(tab - row->key);
-  row->has_value = true;
-  row->value.type = KV_TEXT;
-  row->value.data = tab + 1;
-  row->value.size = (size_t)(line + size - (tab + 1));
+  log_record record = {.key = NULL};
   kv_error why;
-  if (keypath_check(row->key, row->key_size, &why) != KV_OK) {
-    (void)snprintf(row->note, sizeof row->note, "%.250s", why.text);
+  bool is_line = log_original_parse(line, size, &record, &why);
+  if (record.key != NULL) {
+    row->op = "WRITE";
+    row->key = record.key;
+    row->key_size = record.key_size;
+    row->has_value = true;
+    row->value = record.value;
   }
+  if (is_line || size == 0 || row->status == INSPECT_TORN) return;
+  row->status = INSPECT_FOREIGN;
+  (void)snprintf(row->note, sizeof row->note, "%.250s",
+                 row->op != NULL ? why.text : "not a line of an original log");
 }
 
 static void take_line(inspection *i, inspect_row *row, char *line, size_t size) {
@@ -330,7 +310,7 @@ static void take_line(inspection *i, inspect_row *row, char *line, size_t size) 
   bool is_header = row->offset == 0 && !i->original && !row->whole;
   if (is_header) {
     row->op = "KVSTORE";
-  } else if (row->status == INSPECT_ORIGINAL) {
+  } else if (i->original) {
     take_original(row, line, size);
   } else if (log_parse_record(line, size, &record, &why) == KV_OK) {
     take_record(row, &record);
@@ -377,7 +357,7 @@ static int read_row(inspection *i, inspect_row *row) {
     row->size = i->stretch.end - i->at;
     size = (size_t)row->size;
     ended = false;
-  } else if (!ended && !i->original) {
+  } else if (!ended && row->status != INSPECT_ORIGINAL) {
     /* But for zeros where a snapshot should be. */
     bool missing = i->snapshot_seq > 0 && i->stretch.expected_seq == i->snapshot_seq &&
                    i->stretch.status == INSPECT_DAMAGED;

@@ -10,8 +10,9 @@
 **
 ** A damaged header does not hide the transactions: log_salvage.h finds what they verify with.
 **
-** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If none is
-** and any is torn, opening cuts the log off there.
+** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If any is
+** foreign, opening refuses the file as none of ours. If none is, and any is torn, opening cuts the log off
+** there. What the file is decides log_judge.h, for opening too.
 **
 ** Threads: one at a time.
 */
@@ -30,7 +31,8 @@ typedef enum inspect_status {
   INSPECT_ORIGINAL, /* a line of a log without a header */
   INSPECT_ROOM,     /* zeros to the end: room ahead */
   INSPECT_TORN,     /* the next transaction is not here, and nobody says that it was durable */
-  INSPECT_DAMAGED   /* nor is it, and a later one says that it was durable; or a damaged header */
+  INSPECT_DAMAGED,  /* nor is it, and a later one says that it was durable; or a damaged header */
+  INSPECT_FOREIGN   /* a line that no original log has, in a file that begins like one */
 } inspect_status;
 
 /* A line. Pointers live until the next call. */
@@ -52,15 +54,10 @@ typedef struct inspect_row {
   char note[256];       /* what is wrong, in words; empty if nothing is */
 } inspect_row;
 
-/* Begin with a file. KV_ECANTOPEN, KV_EFOREIGN (its first line is neither a header nor a line of an
-** original log), KV_EVERSION, KV_EIO, KV_ENOMEM. The caller closes. */
+/* Begin with a file. KV_ECANTOPEN, KV_EFOREIGN (it is no log, and does not begin like an original one),
+** KV_EVERSION, KV_EIO, KV_ENOMEM. The caller closes. */
 int inspect_open(const char *path, inspection **out, kv_error *err);
 void inspect_close(inspection *i);
-
-/* The same, and also with a file that does not begin like a log, if at least two transactions near
-** its beginning show that it is one: for those who save what can be saved. Its beginning is told as
-** a damaged header, though opening calls such a file foreign. */
-int inspect_open_any(const char *path, inspection **out, kv_error *err);
 
 /* What is known of the file itself. */
 typedef struct inspect_facts {

@@ -10,6 +10,7 @@
 #include "checkpoint.h"
 #include "keypath.h"
 #include "os.h"
+#include "side_file.h"
 #include "store.h"
 #include "tree_walk.h"
 #include "txn.h"
@@ -65,19 +66,46 @@ static commit_settings checked(const kv_settings *settings) {
 
 /* --- handles ---------------------------------------------------------------------------------- */
 
-/* Whether the two names are there and of one file. */
-static bool is_same_file(const char *a, const char *b) {
-  struct stat left, right;
-  return a != NULL && b != NULL && os.stat(a, &left) == 0 && os.stat(b, &right) == 0 &&
-         left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+/* The canonical name; NULL if there is none, so that nothing can stand at it. KV_ENOMEM. */
+static int canonical_or_none(const char *path, char **out, kv_error *err) {
+  *out = NULL;
+  int rc = store_canonical_path(path, out, err);
+  return rc == KV_ENOMEM ? rc : KV_OK;
+}
+
+static int check_database(const char *path, const char *given, const char *database,
+                          kv_error *err) {
+  char *canonical;
+  int rc = canonical_or_none(database, &canonical, err);
+  if (rc != KV_OK || canonical == NULL) return rc;
+  rc = side_file_check_database(path, given, canonical, err);
+  os.free(canonical);
+  return rc;
+}
+
+int kv_check_name(const kv_options *options, kv_error *err) {
+  if (options->path == NULL) return KV_OK;
+  char *path;
+  int rc = canonical_or_none(options->path, &path, err);
+  if (rc != KV_OK || path == NULL) return rc; /* opening tells why */
+  const char *const *database = options->databases;
+  for (; rc == KV_OK && database != NULL && *database != NULL; database++) {
+    rc = check_database(path, options->path, *database, err);
+  }
+  if (rc == KV_OK && !options->readonly) {
+    bool (*is_database)(const char *) = options->is_database;
+    if (is_database == NULL) is_database = side_file_is_database;
+    rc = side_file_check_beside(path, is_database, err);
+    if (rc == KV_OK) rc = side_file_check_own(path, err);
+  }
+  os.free(path);
+  return rc;
 }
 
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err) {
   /* Before it is opened: closing it would take away the locks that this process has on it. */
-  if (is_same_file(options->path, options->apart_from)) {
-    return kv_error_set(err, KV_ECANTOPEN, "'%s' is the database; a log is a file of its own",
-                        options->path);
-  }
+  int rc = kv_check_name(options, err);
+  if (rc != KV_OK) return rc;
   kv *db = os.malloc(sizeof *db);
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
@@ -86,7 +114,8 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
     mode = like.st_mode & 0777;
   }
-  int rc = store_acquire(options->path, mode, options->readonly, &s, notice, err);
+  bool may_be_missing = options->readonly && options->may_be_missing;
+  rc = store_acquire(options->path, mode, options->readonly, may_be_missing, &s, notice, err);
   if (rc != KV_OK) {
     os.free(db);
     return rc;
@@ -455,8 +484,11 @@ bool kv_walk_node(const kv_walk *w, kv_node *out) {
                    .size = place->size,
                    .depth = place->depth,
                    .has_value = place->leaf != NULL};
-  tree_walk_counts(place, &out->children, &out->descendants);
   return true;
+}
+
+void kv_walk_counts(kv_walk *w, uint64_t *children, uint64_t *descendants) {
+  tree_walk_counts(&w->place, children, descendants);
 }
 
 void kv_walk_value(const kv_walk *w, kv_value *out) {

@@ -17,6 +17,11 @@
 **
 ** Writing. One writer at a time has the store's turn, from kv_begin to kv_commit or kv_rollback.
 **
+** The file. The log is the file that was opened, not its name. If another program removes it or gives its
+** name to another file, the next commit fails with KV_EMOVED (in FULL; in the other modes the first that
+** comes a millisecond later), that file is left as it is, and the store is read-only. kv_checkpoint writes
+** what was committed to a new file, if the name is free.
+**
 ** Errors. 0 is KV_OK; failures are negative (kv_base.h) and come with a text in *err, which may be
 ** NULL. Unless a function says otherwise, a failed call has changed nothing. After KV_EIO from
 ** kv_commit the store is read-only until every handle on it is closed and it is opened again: the
@@ -62,10 +67,15 @@ typedef struct kv_options {
   const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
   const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
                               umask. A file in its place that is not there counts as NULL */
-  const char *apart_from;  /* a file that is something else, though it may be empty still: the log
-                              cannot be it. It is not opened. NULL: none */
-  bool readonly;           /* never writes, never creates */
-  kv_settings settings;    /* group_size 0: the default of its mode (kv_default_group_size) */
+  const char *const *databases; /* files of SQLite databases, though they may be empty still, up to
+                                   NULL: the log cannot be one of them, nor a side file of one
+                                   (FILE-wal and the like). They are not opened. NULL: none */
+  bool (*is_database)(const char *path); /* asks whether a file is an SQLite database: the log
+                                   cannot be a side file of it. NULL: the engine reads the
+                                   file, for which no SQLite of this process may have it open */
+  bool readonly;                         /* never writes, never creates */
+  bool may_be_missing;                   /* readonly: a file that is not there is an empty store */
+  kv_settings settings; /* group_size 0: the default of its mode (kv_default_group_size) */
 } kv_options;
 
 unsigned kv_default_group_size(kv_sync synchronous); /* FULL 1, others 50 */
@@ -82,10 +92,16 @@ const char *kv_version(void);
 /* Open a handle. A missing file is created with the first transaction, not before. *notice (may be
 ** NULL) is filled, with a code that is not KV_OK, if a torn tail had to be cut off; it comes once per
 ** opening of a store. The caller closes the handle with kv_close.
-** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, apart_from);
+** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, a name that
+** kv_check_name refuses);
 ** KV_EBUSY (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
 ** for byte as it was); KV_EREADONLY (open read-only in this process); KV_EIO. */
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err);
+
+/* What kv_open checks of the name alone: the log is neither one of the databases nor a side file of
+** one; and, if it is to be written, has no name that the engine uses beside another log. Databases may
+** appear later than the log was opened. KV_ECANTOPEN, KV_ENOMEM. */
+int kv_check_name(const kv_options *options, kv_error *err);
 
 /* Close a handle (NULL is allowed); its cursors must be closed before. An open transaction is rolled
 ** back. Closing the last handle of a store flushes it (not in mode OFF); if that fails the error is
@@ -102,7 +118,7 @@ bool kv_same_store(const kv *a, const kv *b);
 
 /* Begin: take the writer's turn, waiting at most busy_timeout_ms for it. The file is created or
 ** converted if it has to be.
-** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMISUSE (in a transaction already, or
+** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMOVED (the log was removed or replaced); KV_EMISUSE (in a transaction already, or
 ** forked); KV_ECANTOPEN, KV_EIO, KV_EFULL (creating the file); KV_ENOMEM. */
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
 
@@ -142,7 +158,7 @@ void kv_release(kv *db, int number);
 ** the settings say: it is committed when kv_published_seq has reached the number that kv_handed_seq
 ** told then, and somebody has to see to its flush (kv_flush). With KV_KEEP_TURN too the handle keeps
 ** the turn for its next transaction, until kv_pass_turn. For event loops.
-** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMISUSE. */
+** KV_ENOMEM, KV_EIO, KV_EFULL, KV_EMOVED, KV_EMISUSE. */
 int kv_commit(kv *db, unsigned flags, kv_error *err);
 
 /* Pass on what KV_NO_WAIT | KV_KEEP_TURN has kept; nothing happens if nothing is. */
@@ -169,7 +185,7 @@ int kv_undo(kv *db, kv_error *err);
 /* Drop the open transaction. Cannot fail; does nothing if there is none. */
 void kv_rollback(kv *db);
 
-/* Bring everything committed so far to stable storage, whoever committed it. KV_EIO. */
+/* Bring everything committed so far to stable storage, whoever committed it. KV_EIO, KV_EMOVED. */
 int kv_flush(kv *db, kv_error *err);
 
 /* The same, without waiting for anybody who is flushing already: KV_EBUSY then. */
@@ -177,7 +193,9 @@ int kv_flush_unless_busy(kv *db, kv_error *err);
 
 /* Checkpoint: replace the log by a new file with what is in it now, while others go on; they wait
 ** only while the last transactions are copied and the new file takes the old one's name. Other
-** processes follow by themselves. KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
+** processes follow by themselves. If the log was removed or moved, and nothing has its name: write a new
+** file there; the store goes on in it, or, once a commit has failed, is read-only until it is reopened.
+** KV_EMOVED (another file has the name), KV_ECANTOPEN (also a log that is mounted by itself), KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
 ** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
 int kv_checkpoint(kv *db, kv_error *err);
 
@@ -253,12 +271,11 @@ typedef struct kv_node {
   size_t size;      /* bytes of path */
   size_t depth;     /* segments */
   bool has_value;
-  uint64_t children;    /* direct ones */
-  uint64_t descendants; /* nodes below, with or without a value */
 } kv_node;
 
 /* A walk over the nodes at and below a keypath ("": all), in the order of their keypaths, on the
-** version of now. Nodes of more than depth_max segments are passed over and cost nothing. */
+** version of now. Nodes of more than depth_max segments are passed over and cost nothing. The cost of a
+** walk is linear in its nodes, however long their keypaths are. */
 typedef struct kv_walk kv_walk;
 
 /* Start; the walk stands on the first node. KV_ENOMEM, KV_EMISUSE (forked). */
@@ -271,6 +288,10 @@ int kv_walk_next(kv_walk *w);
 
 /* The node it stands on, valid until it moves or closes; false at the end. */
 bool kv_walk_node(const kv_walk *w, kv_node *out);
+
+/* How many children the node has, and how many nodes lie below it, with or without a value. Requires:
+** the walk stands on a node. */
+void kv_walk_counts(kv_walk *w, uint64_t *children, uint64_t *descendants);
 
 /* The node's value; KV_NULL if it has none. Valid until the walk is closed. */
 void kv_walk_value(const kv_walk *w, kv_value *out);

@@ -26,7 +26,8 @@ enum {
   KV_EKEYPATH = -10, /* not a keypath */
   KV_ETOOBIG = -11,  /* longer than a stated limit */
   KV_EMISUSE = -12,  /* the call does not fit the state of its object */
-  KV_ETORN = -13     /* an unfinished or unverifiable transaction; internal to reading a log */
+  KV_ETORN = -13,    /* an unfinished or unverifiable transaction; internal to reading a log */
+  KV_EMOVED = -14    /* the log's name leads to another file than the open one, or nowhere */
 };
 
 /* An error in words: what, where, and what would be right. Filled by the function that detects

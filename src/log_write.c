@@ -1,6 +1,7 @@
 /* log_write.c - the writing side of a log. See log_write.h. */
 #include "log_write.h"
 
+#include "log_place.h"
 #include "os.h"
 
 #include <errno.h>
@@ -21,21 +22,27 @@ int log_error(kv_error *err, const char *call, const char *path) {
   return kv_error_set(err, code, "%s of '%s' failed: %s", call, path, strerror(reason));
 }
 
-int log_writer_open(log_writer *w, const char *id, kv_error *err) {
+int log_read_header(int fd, const char *path, log_header *out, kv_error *err) {
   char line[LOG_HEADER_SIZE_MAX];
+  ssize_t got = os_read_all(fd, line, sizeof line, 0);
+  if (got < 0) return log_error(err, "read", path);
+  const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
+  if (end == NULL || log_parse_header(line, (size_t)(end - line), out, NULL) != KV_OK) {
+    return kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", path);
+  }
+  return KV_OK;
+}
+
+int log_writer_open(log_writer *w, const char *id, uint64_t inode, kv_error *err) {
   log_header header;
+  share_file file = {.inode = inode};
+  memcpy(file.id, id, strlen(id) + 1);
   int fd = os.open(w->path, O_RDWR | O_NONBLOCK, 0);
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", w->path, strerror(errno));
   }
-  ssize_t got = os_read_all(fd, line, sizeof line, 0);
-  int rc = got < 0 ? log_error(err, "read", w->path) : KV_OK;
-  const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
-  if (rc == KV_OK &&
-      (end == NULL || log_parse_header(line, (size_t)(end - line), &header, NULL) != KV_OK ||
-       strcmp(header.id, id) != 0)) {
-    rc = kv_error_set(err, KV_EBUSY, "'%s' is not the log any more that was opened", w->path);
-  }
+  int rc = log_read_header(fd, w->path, &header, err);
+  if (rc == KV_OK) rc = log_place_compare(fd, w->path, &file, header.id, err);
   log_writer opened = {.fd = fd, .path = w->path};
   if (rc == KV_OK) rc = log_writer_share(&opened, err);
   if (rc != KV_OK) {
@@ -197,30 +204,52 @@ int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t ba
   return rc;
 }
 
-int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *err) {
-  const char *path = draft->writer.path, *temporary = draft->temporary_path;
-  int rc = KV_OK;
-  if (os_sync_file(draft->writer.fd) != 0) {
-    rc = log_error(err, "fsync", temporary);
-  } else if (replace && os.rename(temporary, path) != 0) {
-    rc = log_error(err, "rename to its name", path);
-  } else if (!replace && os.link(temporary, path) != 0) {
-    rc = errno == EEXIST
-             ? kv_error_set(err, KV_EBUSY, "'%s' was just created by another process", path)
-             : log_error(err, "creation", path);
+uint64_t log_draft_inode(const log_draft *draft) {
+  struct stat facts;
+  return os.fstat(draft->writer.fd, &facts) == 0 ? (uint64_t)facts.st_ino : 0;
+}
+
+/* Give a draft the name of the log that is open as old_fd. */
+static int draft_replace(const log_draft *draft, int old_fd, kv_error *err) {
+  const char *path = draft->writer.path;
+  int rc = log_place_check(old_fd, path, err);
+  if (rc != KV_OK || os.rename(draft->temporary_path, path) == 0) return rc;
+  return errno == EBUSY ? log_place_mounted(path, err) : log_error(err, "rename to its name", path);
+}
+
+/* Give it a name that nothing has. */
+static int draft_place(const log_draft *draft, kv_error *err) {
+  const char *path = draft->writer.path;
+  struct stat facts;
+  if (os.link(draft->temporary_path, path) == 0) {
+    os.unlink(draft->temporary_path);
+    return KV_OK;
   }
+  if (errno != EEXIST) return log_error(err, "creation", path);
+  if (os.lstat(path, &facts) == 0 && S_ISLNK(facts.st_mode)) {
+    return kv_error_set(err, KV_ECANTOPEN,
+                        "'%s' has become a symbolic link since it was opened; open it again", path);
+  }
+  return kv_error_set(err, KV_EBUSY, "'%s' was just created by another process", path);
+}
+
+int log_draft_finish(log_draft *draft, int old_fd, log_writer *out, kv_error *err) {
+  const char *path = draft->writer.path;
+  int rc = KV_OK;
+  if (os_sync_file(draft->writer.fd) != 0) rc = log_error(err, "fsync", draft->temporary_path);
+  if (rc == KV_OK) rc = old_fd >= 0 ? draft_replace(draft, old_fd, err) : draft_place(draft, err);
   if (rc != KV_OK) {
     log_draft_drop(draft);
     return rc;
   }
-  if (!replace) os.unlink(temporary);
-  if (os_sync_folder(path) != 0) {
-    rc = log_error(err, "fsync of the folder", path);
-    if (!replace) {
-      os.unlink(path);
-      log_draft_drop(draft);
-      return rc;
-    }
+  if (os_sync_folder(path) != 0) rc = log_error(err, "fsync of the folder", path);
+  /* The folder may have been moved, so that another one was synced. */
+  log_place place = log_place_of(draft->writer.fd, path);
+  if (rc == KV_OK && (place != LOG_UNKNOWN || old_fd < 0)) rc = log_place_error(place, path, err);
+  if (rc != KV_OK && old_fd < 0) {
+    if (place == LOG_IN_PLACE || place == LOG_UNKNOWN) os.unlink(path);
+    log_draft_drop(draft);
+    return rc;
   }
   draft->writer.synced_end = draft->writer.end;
   (void)os.lock(draft->writer.fd, true, 0, 0);

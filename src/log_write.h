@@ -33,9 +33,13 @@ typedef struct log_writer {
   uint64_t synced_end; /* what is before this is on stable storage */
 } log_writer;
 
-/* Open the log of that id for appending; w->path is set before, and end and size are the caller's to
-** set. KV_EBUSY (another log has taken its place), KV_ECANTOPEN, KV_EIO, KV_ENOMEM. */
-int log_writer_open(log_writer *w, const char *id, kv_error *err);
+/* Read the header of an open file. KV_EBUSY: it has none; KV_EIO. */
+int log_read_header(int fd, const char *path, log_header *out, kv_error *err);
+
+/* Open the log of that id, which is the file of that inode (0: not known), for appending; w->path is set
+** before, and end and size are the caller's to set. KV_EBUSY (another file has taken its place),
+** KV_ECANTOPEN, KV_EIO, KV_ENOMEM. */
+int log_writer_open(log_writer *w, const char *id, uint64_t inode, kv_error *err);
 
 /* Append data at the end of the log. After a failure the file is cut off at the old end if that is
 ** possible, else its tail is undefined; the writer must not be used but to close it. */
@@ -71,12 +75,16 @@ typedef struct log_draft {
 int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t base_seq,
                     kv_error *err);
 
-/* Sync the draft and give it its name: replacing what has that name, or (replace false) failing
-** with KV_EBUSY if something has. Then sync the folder and hand the open file to *out, whose path is
-** the caller's `path`. On failure the draft is dropped, but for one case: it has replaced what had
-** its name, and the folder could not be synced. Then it is handed to *out all the same, whose fd the
-** caller has set to -1 before, and nothing must be committed to it. */
-int log_draft_finish(log_draft *draft, bool replace, log_writer *out, kv_error *err);
+/* Sync the draft and give it its name: replacing the log that is open as old_fd, which must have that
+** name still (KV_EMOVED), or (old_fd -1) failing with KV_EBUSY if something has the name. Then sync the
+** folder and hand the open file to *out, whose path is the caller's `path`. KV_ECANTOPEN: the log is
+** mounted by itself. On failure the draft is dropped, but for one case: it has replaced what had its
+** name, and the folder could not be synced, or the name has been taken away again. Then it is handed to
+** *out all the same, whose fd the caller has set to -1 before, and nothing must be committed to it. */
+int log_draft_finish(log_draft *draft, int old_fd, log_writer *out, kv_error *err);
+
+/* The number of the draft's file; 0: not known. */
+uint64_t log_draft_inode(const log_draft *draft);
 
 /* Remove what a crash left of a draft for path; the caller has the turn among all processes. Never
 ** fails. A draft that is being written is left alone: it is locked. */

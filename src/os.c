@@ -30,6 +30,10 @@ static int call_stat(const char *path, struct stat *out) {
   return stat(path, out);
 }
 
+static int call_lstat(const char *path, struct stat *out) {
+  return lstat(path, out);
+}
+
 static int set_lock(int fd, short type, uint64_t offset, uint64_t size) {
   struct flock range = {
       .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)size};
@@ -96,6 +100,17 @@ static char *call_realpath(const char *path) {
   return realpath(path, NULL);
 }
 
+static bool call_is_mount(const char *path) {
+#ifdef STATX_ATTR_MOUNT_ROOT
+  struct statx facts;
+  return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0, &facts) == 0 &&
+         (facts.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+#else
+  (void)path;
+  return false;
+#endif
+}
+
 static int call_random(void *data, size_t size) {
   ssize_t got;
   do {
@@ -129,6 +144,7 @@ os_table os = {
     .fchmod = fchmod,
     .fstat = call_fstat,
     .stat = call_stat,
+    .lstat = call_lstat,
     .access = access,
     .rename = rename,
     .link = link,
@@ -142,6 +158,8 @@ os_table os = {
     .wake = call_wake,
     .network_name = call_network_name,
     .realpath = call_realpath,
+    .readlink = readlink,
+    .is_mount = call_is_mount,
     .random = call_random,
     .now_ns = call_now_ns,
     .time_s = call_time_s,

@@ -28,6 +28,7 @@ typedef struct os_table {
   int (*fchmod)(int fd, mode_t mode);
   int (*fstat)(int fd, struct stat *out);
   int (*stat)(const char *path, struct stat *out);
+  int (*lstat)(const char *path, struct stat *out);
   int (*access)(const char *path, int mode);
   int (*rename)(const char *from, const char *to);
   int (*link)(const char *from, const char *to);
@@ -45,8 +46,11 @@ typedef struct os_table {
   ** processes, for words in shared mappings. */
   void (*wait)(_Atomic uint32_t *word, uint32_t expected, uint64_t ns);
   void (*wake)(_Atomic uint32_t *word);
-  const char *(*network_name)(int fd);    /* of the network file system it is on; NULL: on none */
-  char *(*realpath)(const char *path);    /* result is freed with os.free */
+  const char *(*network_name)(int fd); /* of the network file system it is on; NULL: on none */
+  char *(*realpath)(const char *path); /* result is freed with os.free */
+  ssize_t (*readlink)(const char *path, char *target, size_t size);
+  bool (*is_mount)(
+      const char *path); /* something is mounted there; false also if it cannot be told */
   int (*random)(void *data, size_t size); /* fills all of it, size <= 256; 0 or -1 */
   uint64_t (*now_ns)(void);               /* monotonic clock, nanoseconds */
   uint64_t (*time_s)(void);               /* wall clock, seconds since 1970 */

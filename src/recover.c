@@ -1,8 +1,7 @@
 /* recover.c - opening a log. See recover.h. */
 #include "recover.h"
 
-#include "keypath.h"
-#include "log_read.h"
+#include "log_judge.h"
 #include "os.h"
 
 #include <errno.h>
@@ -181,44 +180,18 @@ static int replay_transactions(replay *p) {
 
 /* --- original logs ------------------------------------------------------------------------------ */
 
-/* A line of the original program: WRITE, the keypath, and everything behind the second TAB, as it
-** stands. Empty lines were skipped. */
-static bool original_parse(const char *line, size_t size, log_record *out, kv_error *why) {
-  static const char start[] = "WRITE\t";
-  size_t skip = sizeof start - 1;
-  const char *tab =
-      size > skip && memcmp(line, start, skip) == 0 ? memchr(line + skip, '\t', size - skip) : NULL;
-  if (tab == NULL) {
-    kv_error_set(why, KV_EFOREIGN, "it is not 'WRITE', a keypath and a value");
-    return false;
-  }
-  *out = (log_record){.op = LOG_WRITE, .key = line + skip, .key_size = (size_t)(tab - line) - skip};
-  out->value.type = KV_TEXT;
-  out->value.data = tab + 1;
-  out->value.size = (size_t)(line + size - (tab + 1));
-  return keypath_check(out->key, out->key_size, why) == KV_OK;
-}
-
 static int foreign(replay *p, uint64_t line, uint64_t offset, const char *why) {
-  return kv_error_set(
-      p->err, KV_EFOREIGN,
-      "'%s' is not a kvstore log, and was left as it is: line %" PRIu64 " (byte %" PRIu64 "): %s",
-      p->path, line, offset, why != NULL ? why : "it is not 'WRITE', a keypath and a value");
+  return kv_error_set(p->err, KV_EFOREIGN,
+                      "'%s' is not a kvstore log, and was left as it is: line %" PRIu64
+                      " (byte %" PRIu64 "): %s",
+                      p->path, line, offset, why);
 }
 
-/* Whether a file may be an original log, by its first bytes: so that a large file of another kind
-** is not searched for the end of its first line. */
-static bool is_original_start(const char *head, size_t size) {
-  static const char start[] = "WRITE\t";
-  size_t compare = size < sizeof start - 1 ? size : sizeof start - 1;
-  return size == 0 || head[0] == '\n' || memcmp(head, start, compare) == 0;
-}
-
-/* Call `each` for every line of an original log; KV_EFOREIGN if one is none. */
-static int original_lines(replay *p, int (*each)(void *context, const log_record *record),
-                          void *context) {
+/* Call `each` for every line of an original log before byte `end`, that was judged to be one. */
+static int original_lines(replay *p, uint64_t end,
+                          int (*each)(void *context, const log_record *record), void *context) {
   uint64_t number = 0;
-  for (uint64_t offset = 0;;) {
+  for (uint64_t offset = 0; offset < end;) {
     char *line;
     size_t size;
     bool ended;
@@ -229,7 +202,7 @@ static int original_lines(replay *p, int (*each)(void *context, const log_record
     if (size > 0) {
       log_record record;
       kv_error why;
-      if (!original_parse(line, size, &record, &why)) {
+      if (!log_original_parse(line, size, &record, &why)) { /* changed meanwhile */
         return foreign(p, number, offset, why.text);
       }
       rc = each(context, &record);
@@ -237,6 +210,7 @@ static int original_lines(replay *p, int (*each)(void *context, const log_record
     }
     offset += size + ended;
   }
+  return KV_OK;
 }
 
 static int original_apply(void *context, const log_record *record) {
@@ -247,13 +221,22 @@ static int original_apply(void *context, const log_record *record) {
   return tree_put(p->tree, record->key, record->key_size, &record->value, NULL);
 }
 
-static int replay_original(replay *p) {
+static int replay_original(replay *p, const log_verdict *verdict) {
   p->found->original = true;
-  p->found->end = p->found->size;
-  return original_lines(p, original_apply, p);
+  p->found->end = verdict->end;
+  p->found->lines = verdict->lines;
+  p->found->torn_size = verdict->torn_size;
+  return original_lines(p, verdict->end, original_apply, p);
 }
 
 /* --- opening ------------------------------------------------------------------------------------ */
+
+static int damaged_header(replay *p) {
+  return kv_error_set(p->err, KV_EDAMAGED,
+                      "the first line of log '%s' is damaged; nothing was changed; "
+                      "'kvstore check' tells more",
+                      p->path);
+}
 
 /* Read the header line, which begins as one. */
 static int read_header(replay *p) {
@@ -270,12 +253,7 @@ static int read_header(replay *p) {
                         ", made by a newer version; this one reads format 1; it was left as it is",
                         p->path, version);
   }
-  if (rc != KV_OK || !ended) {
-    return kv_error_set(p->err, KV_EDAMAGED,
-                        "the first line of log '%s' is damaged; nothing was changed; "
-                        "'kvstore check' tells more",
-                        p->path);
-  }
+  if (rc != KV_OK || !ended) return damaged_header(p);
   memcpy(p->reader.id, p->found->header.id, sizeof p->reader.id);
   p->found->seq = p->found->header.base_seq;
   p->found->end = size + 1;
@@ -295,12 +273,12 @@ static int read_head(replay *p, char head[LOG_HEADER_SIZE_MAX], size_t *size, bo
 }
 
 static int replay_file(replay *p) {
-  char head[LOG_HEADER_SIZE_MAX];
-  size_t size;
-  bool headed;
-  int rc = read_head(p, head, &size, &headed);
+  log_verdict verdict;
+  int rc = log_judge(p->reader.fd, p->found->size, &verdict);
   if (rc != KV_OK) return rc;
-  if (!headed) return is_original_start(head, size) ? replay_original(p) : foreign(p, 1, 0, NULL);
+  if (verdict.code == KV_EFOREIGN) return foreign(p, verdict.line, verdict.offset, verdict.why);
+  if (verdict.code == KV_EDAMAGED) return damaged_header(p);
+  if (verdict.original) return replay_original(p, &verdict);
   rc = read_header(p);
   if (rc == KV_OK) rc = replay_transactions(p);
   return rc == KV_ETORN ? judge_tail(p) : rc;
@@ -314,7 +292,7 @@ int recover_header(int fd, const char *path, recovery *out, kv_error *err) {
   bool headed;
   log_reader_init(&p.reader, fd, LOG_HEADER_SIZE_MAX);
   int rc = read_head(&p, head, &size, &headed);
-  if (rc == KV_OK) rc = headed ? read_header(&p) : foreign(&p, 1, 0, NULL);
+  if (rc == KV_OK) rc = headed ? read_header(&p) : foreign(&p, 1, 0, "it is no header");
   rc = replay_error(&p, rc);
   log_reader_free(&p.reader);
   if (rc == KV_OK) *out = found;
@@ -358,9 +336,17 @@ int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recover
 
 /* --- making it ready for writing ---------------------------------------------------------------- */
 
-/* Create the file for a torn tail; its name goes to `name`. */
-static int create_for_tail(const char *path, const recovery *found, char *name, size_t name_size,
-                           int *copy, kv_error *err) {
+#define TAIL_NAME_MORE sizeof "-torn-18446744073709551615.4294967295"
+
+/* Room for the name of a torn tail's file; the caller frees it with os.free. */
+static char *tail_name(const char *path) {
+  return os.malloc(strlen(path) + TAIL_NAME_MORE);
+}
+
+/* Create the file for a torn tail; its name goes to `name`, which is tail_name's. */
+static int create_for_tail(const char *path, const recovery *found, char *name, int *copy,
+                           kv_error *err) {
+  size_t name_size = strlen(path) + TAIL_NAME_MORE;
   *copy = -1;
   for (unsigned attempt = 0; *copy < 0; attempt++) {
     (void)snprintf(name, name_size, attempt == 0 ? "%s-torn-%" PRIu64 : "%s-torn-%" PRIu64 ".%u",
@@ -372,13 +358,12 @@ static int create_for_tail(const char *path, const recovery *found, char *name, 
 }
 
 /* Save the torn tail as a new file of that name. */
-static int save_tail(int fd, const char *path, const recovery *found, char *name, size_t name_size,
-                     kv_error *err) {
+static int save_tail(int fd, const char *path, const recovery *found, char *name, kv_error *err) {
   int copy;
   char *part = os.malloc(COPY_SIZE);
   if (part == NULL)
     return kv_error_set(err, KV_ENOMEM, "out of memory saving the end of '%s'", path);
-  int rc = create_for_tail(path, found, name, name_size, &copy, err);
+  int rc = create_for_tail(path, found, name, &copy, err);
   if (rc != KV_OK) {
     os.free(part);
     return rc;
@@ -403,10 +388,9 @@ static int save_tail(int fd, const char *path, const recovery *found, char *name
 
 static int cut_tail(int fd, const char *path, const recovery *found, kv_error *notice,
                     kv_error *err) {
-  size_t name_size = strlen(path) + sizeof "-torn-18446744073709551615.4294967295";
-  char *name = os.malloc(name_size);
+  char *name = tail_name(path);
   if (name == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
-  int rc = save_tail(fd, path, found, name, name_size, err);
+  int rc = save_tail(fd, path, found, name, err);
   if (rc == KV_OK && os_truncate(fd, found->end) != 0) rc = log_error(err, "truncate", path);
   if (rc == KV_OK) {
     kv_error_set(notice, KV_ETORN,
@@ -465,8 +449,7 @@ static int convert_line(void *context, const log_record *record) {
   return rc;
 }
 
-int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
-                    kv_error *err) {
+static int convert(int fd, const char *path, const recovery *found, log_draft *out, kv_error *err) {
   struct stat facts;
   if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
   conversion c = {.err = err};
@@ -477,7 +460,7 @@ int recover_convert(int fd, const char *path, const recovery *found, log_writer 
   log_reader_init(&p.reader, fd, found->size);
   kv_error why = {.code = KV_OK};
   p.err = c.err = &why;
-  rc = original_lines(&p, convert_line, &c);
+  rc = original_lines(&p, found->end, convert_line, &c);
   if (rc == KV_OK && c.lines.size > 0) {
     rc = log_writer_append(&c.draft.writer, c.lines.data, c.lines.size, &why);
   }
@@ -488,5 +471,38 @@ int recover_convert(int fd, const char *path, const recovery *found, log_writer 
     log_draft_drop(&c.draft);
     return kv_error_set(err, rc, "converting the original log '%s': %s", path, why.text);
   }
-  return log_draft_finish(&c.draft, true, out, err);
+  *out = c.draft;
+  return KV_OK;
+}
+
+/* Judge the log once more: where it ends is not kept while others may have the turn. */
+static int judge_again(int fd, const char *path, recovery *found, kv_error *err) {
+  log_verdict verdict;
+  replay p = {.path = path, .err = err};
+  int rc = log_judge(fd, found->size, &verdict);
+  if (rc != KV_OK) return replay_error(&p, rc);
+  if (!verdict.original) {
+    return kv_error_set(err, KV_EFOREIGN, "'%s' was changed since it was opened", path);
+  }
+  found->end = verdict.end;
+  found->torn_size = verdict.torn_size;
+  return KV_OK;
+}
+
+int recover_convert(int fd, const char *path, const recovery *opened, log_draft *out,
+                    kv_error *err) {
+  recovery found = *opened;
+  int rc = judge_again(fd, path, &found, err);
+  if (rc != KV_OK || found.torn_size == 0) {
+    return rc == KV_OK ? convert(fd, path, &found, out, err) : rc;
+  }
+  char *name = tail_name(path);
+  if (name == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
+  rc = save_tail(fd, path, &found, name, err);
+  if (rc == KV_OK) {
+    rc = convert(fd, path, &found, out, err);
+    if (rc != KV_OK) os.unlink(name); /* the log still has it */
+  }
+  os.free(name);
+  return rc;
 }

@@ -55,11 +55,9 @@ int recover_continue(int fd, const char *path, tree *t, uint64_t size, uint64_t 
 int recover_finish(int fd, const char *path, const recovery *found, log_writer *out,
                    kv_error *notice, kv_error *err);
 
-/* Turn an original log, open as fd and already replayed, into a headed one: a new file with a
-** transaction for each line, synced, renamed over the old one, the folder synced; it is filled into
-** *out, whose fd must be -1 before. On failure the original stands, but for the one case of
-** log_draft_finish, which is as there. The caller has the turn among all processes, and closes fd. */
-int recover_convert(int fd, const char *path, const recovery *found, log_writer *out,
-                    kv_error *err);
+/* Turn an original log, open as fd and already replayed, into a headed one: its torn tail is saved as for
+** recover_finish, then a draft is made with a transaction for each line, which the caller finishes. On
+** failure there is neither. The caller has the turn among all processes. */
+int recover_convert(int fd, const char *path, const recovery *found, log_draft *out, kv_error *err);
 
 #endif

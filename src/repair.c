@@ -235,7 +235,8 @@ static int read_all(repair *r, inspection *log, repair_progress *progress, void 
     int rc = inspect_next(log, &row, &more, err);
     if (rc != KV_OK) return rc;
     if (!more) break;
-    rc = row.status == INSPECT_ORIGINAL ? take_original(r, &row) : take_row(r, &n, &row);
+    rc = row.status == INSPECT_ORIGINAL || row.status == INSPECT_FOREIGN ? take_original(r, &row)
+                                                                         : take_row(r, &n, &row);
     if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
     if (progress != NULL && lines++ % 1024 == 0) progress(context, row.offset, r->facts.size);
   }
@@ -245,7 +246,7 @@ static int read_all(repair *r, inspection *log, repair_progress *progress, void 
 int repair_plan(const char *path, bool prefix_only, repair_progress *progress, void *context,
                 repair **out, kv_error *err) {
   inspection *log;
-  int rc = inspect_open_any(path, &log, err);
+  int rc = inspect_open(path, &log, err);
   if (rc != KV_OK) return rc;
   repair *r = os.malloc(sizeof *r);
   char *copy = os.malloc(strlen(path) + 1);
@@ -390,7 +391,7 @@ int repair_write(const repair *r, const char *new_path, repair_progress *progres
       if (rc != KV_OK) {
         log_draft_drop(&c.draft);
       } else {
-        rc = log_draft_finish(&c.draft, false, &out, err);
+        rc = log_draft_finish(&c.draft, -1, &out, err);
       }
       if (out.fd >= 0) os_close_locked(out.fd);
     }

@@ -60,7 +60,7 @@ typedef struct repair_summary {
 /* Called now and then with how many bytes of how many are done. NULL: not called. */
 typedef void repair_progress(void *context, uint64_t done, uint64_t total);
 
-/* Look at the log and decide. Errors of inspect_open_any and inspect_next. The caller frees. */
+/* Look at the log and decide. Errors of inspect_open and inspect_next. The caller frees. */
 int repair_plan(const char *path, bool prefix_only, repair_progress *progress, void *context,
                 repair **out, kv_error *err);
 void repair_free(repair *r);

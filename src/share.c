@@ -13,7 +13,7 @@
 #define JOIN_PAUSE_NS 500000u
 #define LIVENESS_NS 10000000u /* how often who waits asks whether the owner is alive */
 
-static const char magic[16] = "kvstore share 1", suffix[] = "-shm";
+static const char magic[16] = "kvstore share 2", suffix[] = "-shm";
 
 _Static_assert(offsetof(share_page, published_seq) == 64 && offsetof(share_page, turn) % 64 == 0 &&
                    offsetof(share_page, flush) % 64 == 0,
@@ -158,6 +158,7 @@ static void reset_page(share_page *page) {
   atomic_store(&page->broken, 0);
   atomic_store(&page->checkpoints, 0);
   atomic_store(&page->checkpoint_time, 0);
+  share_announce(page, NULL, 0);
 }
 
 int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_error *err) {
@@ -352,6 +353,7 @@ void share_read_file(const share_page *page, share_file *out) {
     out->generation = atomic_load(&page->generation);
     unsigned at = out->generation & 1;
     for (size_t i = 0; i < SHARE_ID_SIZE; i++) out->id[i] = atomic_load(&page->files[at].id[i]);
+    out->inode = atomic_load(&page->files[at].inode);
     out->snapshot_seq = atomic_load(&page->files[at].snapshot_seq);
     out->snapshot_end = atomic_load(&page->files[at].snapshot_end);
     out->end = atomic_load(&page->files[at].end);
@@ -359,15 +361,35 @@ void share_read_file(const share_page *page, share_file *out) {
   } while (atomic_load(&page->generation) != out->generation);
 }
 
+bool share_is_file(const share_file *file, const char *id, uint64_t inode) {
+  return strcmp(file->id, id) == 0 && (file->inode == 0 || file->inode == inode);
+}
+
+void share_announce(share_page *page, const char *id, uint64_t inode) {
+  size_t size = id != NULL ? strlen(id) : 0;
+  assert(size < SHARE_ID_SIZE);
+  atomic_store(&page->announced.inode, inode);
+  for (size_t i = 0; i < SHARE_ID_SIZE; i++) {
+    atomic_store(&page->announced.id[i], i < size ? id[i] : '\0');
+  }
+}
+
+void share_read_announced(const share_page *page, share_file *out) {
+  *out = (share_file){.inode = atomic_load(&page->announced.inode)};
+  for (size_t i = 0; i < SHARE_ID_SIZE - 1; i++) out->id[i] = atomic_load(&page->announced.id[i]);
+}
+
 void share_write_file(share_page *page, const share_file *file) {
   uint64_t next = atomic_load(&page->generation) + 1;
   unsigned at = next & 1;
   for (size_t i = 0; i < SHARE_ID_SIZE; i++) atomic_store(&page->files[at].id[i], file->id[i]);
+  atomic_store(&page->files[at].inode, file->inode);
   atomic_store(&page->files[at].snapshot_seq, file->snapshot_seq);
   atomic_store(&page->files[at].snapshot_end, file->snapshot_end);
   atomic_store(&page->files[at].end, file->end);
   atomic_store(&page->files[at].size, file->size);
   atomic_store(&page->generation, next);
+  share_announce(page, NULL, 0);
 }
 
 uint64_t share_end(const share_page *page, uint64_t generation) {

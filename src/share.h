@@ -73,11 +73,16 @@ typedef struct share_page {
     _Atomic uint64_t snapshot_end;  /* ... bytes; 0: not known */
     _Atomic uint64_t end;           /* offset behind the newest transaction */
     _Atomic uint64_t size;          /* of the file, zeros from end on */
+    _Atomic uint64_t inode;         /* number of the file; 0: not known */
     _Atomic char id[SHARE_ID_SIZE]; /* of the log; empty: one of the original program's */
   } files[2];
   _Atomic uint64_t checkpoints;     /* how many there were */
   _Atomic uint64_t checkpoint_time; /* of the last one, seconds since 1970; 0: none yet */
-  char pad_files[56];
+  struct {
+    _Atomic uint64_t inode;
+    _Atomic char id[SHARE_ID_SIZE]; /* empty: nothing is announced */
+  } announced; /* the file that is about to get the log's name, or has got it */
+  char pad_files[8];
   share_lock turn;
   char pad_turn[48];
   share_lock flush;
@@ -139,13 +144,26 @@ void share_raise(_Atomic uint64_t *counter, uint64_t to);
 typedef struct share_file {
   uint64_t generation;
   char id[SHARE_ID_SIZE];
+  uint64_t inode;
   uint64_t snapshot_seq, snapshot_end;
   uint64_t end, size;
 } share_file;
 
 void share_read_file(const share_page *page, share_file *out);
 
-/* Change it, by the owner of the turn; the generation becomes the next one. */
+/* Whether a file with this id and number is that one: a copy of a log has its id. */
+bool share_is_file(const share_file *file, const char *id, uint64_t inode);
+
+/* Announce the file that will be the log, by the owner of the turn, before it gets the log's name; or
+** take that back (NULL, 0). A process that finds another file under the name than the page's asks for
+** the announced one, and for the generation after that, before it takes it for a foreign one. */
+void share_announce(share_page *page, const char *id, uint64_t inode);
+
+/* *out has the id, which is empty if nothing is announced, and the number. */
+void share_read_announced(const share_page *page, share_file *out);
+
+/* Change it, by the owner of the turn; the generation becomes the next one, and nothing is announced
+** any more. */
 void share_write_file(share_page *page, const share_file *file);
 
 /* Where the log ends; and where the file of a generation ends, unless it has been replaced more than

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -79,37 +80,102 @@ static void prepare_process(void) {
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-/* The one absolute name of a file that may not exist yet: its folder's real path and its own name,
-** or the real path of what it links to. */
-static int canonical_path(const char *path, char **out, kv_error *err) {
-  char *real = os.realpath(path);
-  if (real != NULL) {
-    *out = real;
-    return KV_OK;
+#define LINKS_MAX 40 /* symbolic links in a row, as many as the kernel follows */
+
+/* Say why a path cannot be opened; where it is a link, what that leads to. */
+static int path_error(const char *path, const char *target, int reason, kv_error *err) {
+  int code = reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN;
+  if (target == path) {
+    return kv_error_set(err, code, "cannot open '%s': %s", path, strerror(reason));
   }
-  int reason = errno;
+  return kv_error_set(err, code, "cannot open '%s', a symbolic link to '%s': %s", path, target,
+                      strerror(reason));
+}
+
+/* The real path of a file's folder and the file's own name; NULL and errno. */
+static char *join_real_folder(const char *path) {
   char *folder = os_folder_of(path);
-  if (folder == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
-  char *real_folder = reason == ENOENT ? os.realpath(folder) : NULL;
-  if (real_folder == NULL) {
-    if (reason == ENOENT) reason = errno;
-    os.free(folder);
-    return kv_error_set(err, reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN, "cannot open '%s': %s",
-                        path, strerror(reason));
-  }
+  char *real_folder = folder != NULL ? os.realpath(folder) : NULL;
+  int reason = folder != NULL ? errno : ENOMEM;
   os.free(folder);
   const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-  size_t folder_size = strlen(real_folder), name_size = strlen(name) + 1;
-  char *joined = os.malloc(folder_size + 1 + name_size);
+  size_t name_size = strlen(name) + 1;
+  size_t folder_size = real_folder != NULL ? strlen(real_folder) : 0;
+  char *joined = real_folder != NULL ? os.malloc(folder_size + 1 + name_size) : NULL;
   if (joined != NULL) {
     memcpy(joined, real_folder, folder_size);
     joined[folder_size] = '/';
     memcpy(joined + folder_size + 1, name, name_size);
+  } else if (real_folder != NULL) {
+    reason = ENOMEM;
   }
   os.free(real_folder);
-  if (joined == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", path);
-  *out = joined;
-  return KV_OK;
+  errno = reason;
+  return joined;
+}
+
+/* What the link at an absolute path leads to, with the link's folder in front if it is relative. NULL and
+** errno: EINVAL if it is no link, ENOENT if there is nothing. */
+static char *follow_link(const char *link) {
+  char target[PATH_MAX];
+  ssize_t size = os.readlink(link, target, sizeof target);
+  if (size < 0) return NULL;
+  if (size == 0 || (size_t)size == sizeof target) {
+    errno = size == 0 ? ENOENT : ENAMETOOLONG;
+    return NULL;
+  }
+  size_t folder_size = target[0] != '/' ? (size_t)(strrchr(link, '/') - link) + 1 : 0;
+  char *joined = os.malloc(folder_size + (size_t)size + 1);
+  if (joined == NULL) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  memcpy(joined, link, folder_size);
+  memcpy(joined + folder_size, target, (size_t)size);
+  joined[folder_size + (size_t)size] = '\0';
+  return joined;
+}
+
+/* The absolute name of a file that does not exist: its folder's real path and its own name, or where the
+** last of the links there leads to. */
+static int missing_path(const char *path, char **out, kv_error *err) {
+  char *target = (char *)(uintptr_t)path, *real = NULL, *next = NULL;
+  int reason = 0;
+  for (unsigned links = 0; links <= LINKS_MAX; links++) {
+    real = join_real_folder(target);
+    reason = errno;
+    next = real != NULL ? follow_link(real) : NULL;
+    if (next == NULL) break;
+    os.free(real);
+    if (target != path) os.free(target);
+    target = next;
+    real = NULL;
+    reason = ELOOP;
+  }
+  if (real != NULL && errno != ENOENT && errno != EINVAL) {
+    reason = errno;
+    os.free(real);
+    real = NULL;
+  }
+  int rc = real != NULL ? KV_OK : path_error(path, target, reason, err);
+  if (target != path) os.free(target);
+  if (rc == KV_OK) *out = real;
+  return rc;
+}
+
+/* The kernel is asked as well: it does not follow a link that another user has put into a folder which all
+** may write. */
+int store_canonical_path(const char *path, char **out, kv_error *err) {
+  struct stat facts;
+  char *real = os.realpath(path);
+  int reason = real != NULL ? 0 : errno;
+  if (os.stat(path, &facts) != 0 && errno == EACCES) reason = EACCES;
+  if (reason == 0) {
+    *out = real;
+    return KV_OK;
+  }
+  os.free(real);
+  return reason == ENOENT ? missing_path(path, out, err) : path_error(path, path, reason, err);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -138,12 +204,13 @@ static void store_free(store *s) {
   os.free(s);
 }
 
-static store *store_new(char *path, mode_t file_mode, bool readonly) {
+static store *store_new(char *path, mode_t file_mode, bool readonly, bool may_be_missing) {
   store *s = os.malloc(sizeof *s);
   if (s == NULL) return NULL;
   memset(s, 0, sizeof *s);
   s->path = path;
   s->readonly = readonly;
+  s->may_be_missing = may_be_missing;
   s->file_mode = file_mode;
   s->follow.fd = s->share.fd = -1;
   s->forks = atomic_load(&forks);
@@ -154,18 +221,20 @@ static store *store_new(char *path, mode_t file_mode, bool readonly) {
 }
 
 /* Find the store of a path in the list, or put a new one there; takes the path over. */
-static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, kv_error *err) {
+static int list_enter(char *path, mode_t file_mode, bool readonly, bool may_be_missing, store **out,
+                      kv_error *err) {
   static pthread_once_t prepared = PTHREAD_ONCE_INIT;
   pthread_once(&prepared, prepare_process);
   pthread_mutex_lock(&list_lock);
   store *s = list;
   while (s != NULL && !(path != NULL && s->path != NULL && strcmp(path, s->path) == 0 &&
-                        (readonly || !s->readonly) && store_check_fork(s, NULL) == KV_OK)) {
+                        (!s->readonly || (readonly && s->may_be_missing == may_be_missing)) &&
+                        store_check_fork(s, NULL) == KV_OK)) {
     s = s->next;
   }
   if (s != NULL) {
     os.free(path);
-  } else if ((s = store_new(path, file_mode, readonly)) == NULL) {
+  } else if ((s = store_new(path, file_mode, readonly, may_be_missing)) == NULL) {
     os.free(path);
     pthread_mutex_unlock(&list_lock);
     return kv_error_set(err, KV_ENOMEM, "out of memory");
@@ -179,17 +248,27 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, store **out, 
   return KV_OK;
 }
 
-int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
-                  kv_error *err) {
+/* A further handle is for the file that has the name now, and that may not be the store's any more. Where
+** there is none the store is what is left of it. */
+static int check_named(const store *s, kv_error *err) {
+  struct stat facts;
+  if (s->path == NULL || os.stat(s->path, &facts) != 0) return KV_OK;
+  return store_check_named(s, (uint64_t)facts.st_ino, err);
+}
+
+int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
+                  store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
-  int rc = path != NULL ? canonical_path(path, &canonical, err) : KV_OK;
-  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, &s, err);
+  int rc = path != NULL ? store_canonical_path(path, &canonical, err) : KV_OK;
+  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, may_be_missing, &s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {
     rc = open_store(s, err);
     s->open = rc == KV_OK;
+  } else {
+    rc = check_named(s, err);
   }
   if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
     *notice = s->notice;

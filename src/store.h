@@ -43,8 +43,9 @@ typedef struct store {
   pthread_mutex_t opening;
   _Atomic bool open; /* written under `opening` */
   bool readonly;
-  unsigned forks;   /* of this process when the store was opened */
-  mode_t file_mode; /* for creating the file, as log_draft_begin has it */
+  bool may_be_missing; /* readonly: without a file it is empty, until there is one */
+  unsigned forks;      /* of this process when the store was opened */
+  mode_t file_mode;    /* for creating the file, as log_draft_begin has it */
   tree tree;
   commit_queue queue;
   recovery recovered; /* what opening found */
@@ -79,11 +80,15 @@ typedef struct store {
 } store;
 
 /* Open the store of a path, or find it open; NULL makes a volatile one. path may be relative and
-** need not exist yet, unless readonly. *notice (may be NULL) gets a sentence, once, if opening had to
+** need not exist yet, unless readonly and not may_be_missing. *notice (may be NULL) gets a sentence, once, if opening had to
 ** cut off a torn tail. The caller gives the store back with store_release.
 ** KV_ENOMEM, KV_EIO, KV_EBUSY (see share_join), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED. */
-int store_acquire(const char *path, mode_t file_mode, bool readonly, store **out, kv_error *notice,
-                  kv_error *err);
+int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
+                  store **out, kv_error *notice, kv_error *err);
+
+/* The one absolute name of a file that may not exist yet: its folder's real path and its own name, or
+** the real path of what it links to. The caller frees it with os.free. KV_ECANTOPEN, KV_ENOMEM. */
+int store_canonical_path(const char *path, char **out, kv_error *err);
 
 /* Give a store back. The last one flushes and closes it; a failure of that is
 ** reported, the store is gone all the same. In a forked child: nothing happens. */
@@ -139,6 +144,10 @@ int store_follow_written(store *s, kv_error *err);
 /* The same after a member died with the turn: adopt what it has written whole, cut off the rest, and
 ** find the file again if it was being replaced. */
 int store_repair(store *s, kv_error *err);
+
+/* KV_OK if a file of that number, which has the log's name, is what the processes on the log have open, or
+** the next one. Else KV_EMOVED; or KV_EIO, KV_ECANTOPEN. */
+int store_check_named(const store *s, uint64_t inode, kv_error *err);
 
 /* The part of it that finds the file. */
 int store_find_file(store *s, kv_error *err);

@@ -21,6 +21,7 @@
 */
 #include "store.h"
 
+#include "log_place.h"
 #include "os.h"
 
 #include <assert.h>
@@ -121,10 +122,12 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
-  if (*moved) return change_anew(s, fd, file->generation, err);
-  recovery place;
-  int rc = recover_header(fd, s->path, &place, err);
-  bool same = rc == KV_OK && strcmp(place.header.id, file->id) == 0;
+  recovery place = {.header.id = ""};
+  int rc = *moved ? KV_OK : recover_header(fd, s->path, &place, err);
+  if (rc == KV_OK) rc = log_place_compare(fd, s->path, file, place.header.id, err);
+  if (rc == KV_OK && *moved) return change_anew(s, fd, file->generation, err);
+  *moved = false;
+  bool other = rc == KV_EBUSY || rc == KV_EFOREIGN || rc == KV_EVERSION, same = rc == KV_OK;
   if (same && s->follow.at.seq >= file->snapshot_seq) {
     rc = find_place(s, fd, file, &place, err);
   } else if (same) {
@@ -137,7 +140,8 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   } else {
     os.close(fd);
   }
-  return rc;
+  if (!other) return rc;
+  return log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
 }
 
 /* See to it that the file which the page speaks of is open. KV_EBUSY: it has not come. */
@@ -189,14 +193,15 @@ int store_follow_written(store *s, kv_error *err) {
   return rc;
 }
 
-/* The page's file is not the one that has the log's name: its replacement was not told. It has all
-** that was written, on stable storage. */
+/* A member died with the turn: perhaps it had put the announced file in the log's place, and not told
+** yet. That has all that was written, on stable storage. */
 int store_find_file(store *s, kv_error *err) {
   share_page *page = s->share.page;
-  share_file file;
+  share_file file, announced;
   recovery place;
   struct stat facts;
   int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0 && errno == ENOENT) return log_place_error(LOG_REMOVED, s->path, err);
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
@@ -204,14 +209,21 @@ int store_find_file(store *s, kv_error *err) {
   if (os.fstat(fd, &facts) != 0) rc = KV_EIO;
   os.close(fd);
   share_read_file(page, &file);
-  if (rc == KV_EFOREIGN && file.id[0] == '\0') return KV_OK; /* not converted yet */
-  if (rc != KV_OK) {
+  share_read_announced(page, &announced);
+  uint64_t inode = (uint64_t)facts.st_ino;
+  if (rc == KV_EFOREIGN && share_is_file(&file, "", inode)) return KV_OK; /* not converted yet */
+  if (rc == KV_EIO || rc == KV_ENOMEM) {
     return kv_error_set(err, rc, "'%s' cannot be read after a process has died", s->path);
   }
-  if (strcmp(file.id, place.header.id) == 0) return KV_OK;
+  if (rc == KV_OK && share_is_file(&file, place.header.id, inode)) return KV_OK;
+  if (rc != KV_OK || announced.id[0] == '\0' ||
+      !share_is_file(&announced, place.header.id, inode)) {
+    return log_place_error(LOG_REPLACED, s->path, err);
+  }
   if (os_sync_folder(s->path) != 0) return log_error(err, "fsync of the folder", s->path);
   uint64_t base_seq = place.header.base_seq;
   file = (share_file){.snapshot_seq = base_seq > 0 ? base_seq + 1 : 0,
+                      .inode = inode,
                       .end = (uint64_t)facts.st_size,
                       .size = (uint64_t)facts.st_size};
   memcpy(file.id, place.header.id, sizeof place.header.id);
@@ -219,6 +231,14 @@ int store_find_file(store *s, kv_error *err) {
   share_raise(&page->published_seq, atomic_load(&page->written_seq));
   share_write_file(page, &file);
   return KV_OK;
+}
+
+int store_check_named(const store *s, uint64_t inode, kv_error *err) {
+  share_file file;
+  if (atomic_load(&s->page) == NULL) return KV_OK;
+  share_read_file(s->share.page, &file);
+  if (file.inode == 0 || file.inode == inode) return KV_OK;
+  return log_place_check_change(LOG_REPLACED, s->share.page, file.generation, s->path, err);
 }
 
 int store_repair(store *s, kv_error *err) {
@@ -232,7 +252,9 @@ int store_repair(store *s, kv_error *err) {
   uint64_t end = s->follow.at.end;
   if (!s->follow.at.original && (uint64_t)facts.st_size > end) {
     int fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
-    if (fd < 0 || os_truncate(fd, end) != 0) rc = log_error(err, "truncate", s->path);
+    if (fd < 0) rc = log_error(err, "opening", s->path);
+    if (rc == KV_OK) rc = log_place_check_same(fd, s->follow.fd, s->path, err);
+    if (rc == KV_OK && os_truncate(fd, end) != 0) rc = log_error(err, "truncate", s->path);
     if (fd >= 0) os_close_locked(fd);
   }
   if (rc != KV_OK) return rc;
@@ -279,6 +301,7 @@ static int follow_alone(store *s, kv_error *err) {
 
 static int follow_unjoined(store *s, kv_error *err) {
   if (!s->readonly) return store_join(s, false, err);
+  if (s->follow.fd < 0) return store_look(s, err); /* there was no file */
   if (!share_look(&s->share, s->path)) return follow_alone(s, err);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   uint64_t published = atomic_load(&s->share.page->published_seq);

@@ -8,15 +8,18 @@
 */
 #include "store.h"
 
+#include "log_place.h"
 #include "os.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
 #define FIND_PAUSE_NS 1000000u
+#define FOREIGN_WAIT_NS 200000000u /* for a log that is being put back by hand */
 
 static int open_error(const store *s, int reason, kv_error *err) {
   const char *hint = reason == EACCES || reason == EROFS ? "; readonly=1 opens it for reading" : "";
@@ -79,6 +82,20 @@ static int sync_as_it_is(const store *s, int fd, kv_error *err) {
   return log_error(err, "fdatasync", s->path);
 }
 
+/* Open the file that fd has open once more, for reading; *reading is -1 if its name is another's. */
+static int open_again(const store *s, int fd, int *reading, kv_error *err) {
+  struct stat facts, named;
+  *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
+  if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
+  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
+      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
+    return KV_OK;
+  }
+  os.close(*reading);
+  *reading = -1;
+  return KV_OK;
+}
+
 /* --- the first one ---------------------------------------------------------------------------------- */
 
 /* Tell the others how the log is. */
@@ -91,6 +108,8 @@ static void fill_page(store *s, const log_writer *writer) {
                                                      : 0,
                      .end = writer->end,
                      .size = writer->size};
+  struct stat facts;
+  if (os.fstat(writer->fd, &facts) == 0) file.inode = (uint64_t)facts.st_ino;
   if (!found->original) memcpy(file.id, writer->header.id, sizeof writer->header.id);
   atomic_store(&page->written_seq, found->seq);
   atomic_store(&page->durable_seq, found->seq);
@@ -104,10 +123,27 @@ static void fill_page(store *s, const log_writer *writer) {
 static int create(store *s, log_writer *writer, kv_error *err) {
   log_draft draft;
   int rc = log_draft_begin(&draft, s->path, s->file_mode, 0, err);
-  if (rc == KV_OK) rc = log_draft_finish(&draft, false, writer, err);
+  if (rc == KV_OK) rc = log_draft_finish(&draft, -1, writer, err);
   if (rc == KV_OK) s->recovered.header = writer->header;
   if (rc == KV_OK) s->recovered.end = writer->end;
   return rc;
+}
+
+/* An original log stays as it is until the first write. A crash while it was being converted may have
+** left a draft. */
+static int accept_original(store *s, int fd, kv_error *err) {
+  const recovery *found = &s->recovered;
+  int rc = sync_as_it_is(s, fd, err);
+  if (rc != KV_OK) return rc;
+  log_draft_clean(s->path);
+  if (found->torn_size > 0) {
+    kv_error_set(&s->notice, KV_ETORN,
+                 "log '%s': its last %" PRIu64 " bytes, behind line %" PRIu64
+                 ", are a line that a crash has cut; the first write keeps them in "
+                 "'%s-torn-%" PRIu64 "'",
+                 s->path, found->torn_size, found->lines, s->path, found->end);
+  }
+  return KV_OK;
 }
 
 /* Nobody else has the log open: recover it, or create it where there is none. */
@@ -134,17 +170,17 @@ static int open_alone(store *s, log_writer *writer, int *reading, kv_error *err)
     if (rc == KV_OK) {
       *writer = old;
       rc = s->recovered.original
-               ? sync_as_it_is(s, fd, err)
+               ? accept_original(s, fd, err)
                : recover_finish(fd, s->path, &s->recovered, writer, &s->notice, err);
       if (rc != KV_OK) tree_edit_rollback(&s->tree);
     }
     if (rc != KV_OK) os_close_locked(fd);
   }
-  if (rc == KV_OK) *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
-  if (rc == KV_OK && *reading < 0) {
-    rc = open_error(s, errno, err);
-    tree_edit_rollback(&s->tree);
-    os_close_locked(writer->fd);
+  if (rc == KV_OK) {
+    rc = open_again(s, writer->fd, reading, err);
+    if (rc == KV_OK && *reading < 0) rc = log_place_error(LOG_REPLACED, s->path, err);
+    if (rc != KV_OK) tree_edit_rollback(&s->tree);
+    if (rc != KV_OK) os_close_locked(writer->fd);
   }
   if (rc != KV_OK) writer->fd = -1;
   return rc;
@@ -157,9 +193,12 @@ static int is_log_of(int fd, const store *s, const share_file *file, bool *is, k
   recovery found;
   int rc = recover_header(fd, s->path, &found, err);
   if (rc == KV_EIO || rc == KV_ENOMEM) return rc;
-  *is = file->id[0] == '\0' ? rc == KV_EFOREIGN
-                            : rc == KV_OK && strcmp(found.header.id, file->id) == 0;
-  return KV_OK;
+  bool original = file->id[0] == '\0';
+  *is = false;
+  if (rc != (original ? KV_EFOREIGN : KV_OK)) return KV_OK;
+  rc = log_place_compare(fd, s->path, file, original ? "" : found.header.id, err);
+  *is = rc == KV_OK;
+  return rc == KV_EBUSY ? KV_OK : rc;
 }
 
 /* The log is not the page's: whoever was replacing it has died, or is at it. */
@@ -175,24 +214,10 @@ static int help_switch(store *s, kv_error *err) {
   return rc;
 }
 
-/* Open the file that fd has open once more, for reading; *reading is -1 if its name is another's. */
-static int open_again(const store *s, int fd, int *reading, kv_error *err) {
-  struct stat facts, named;
-  *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
-  if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
-  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
-      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
-    return KV_OK;
-  }
-  os.close(*reading);
-  *reading = -1;
-  return KV_OK;
-}
-
 /* Open the log as the others have it, and once more for reading. */
 static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
                             kv_error *err) {
-  uint64_t end_ns = os.now_ns() + FIND_WAIT_NS;
+  uint64_t began_ns = os.now_ns();
   struct stat facts;
   for (;;) {
     int fd = -1;
@@ -214,8 +239,13 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
-    if (os.now_ns() >= end_ns) {
-      return kv_error_set(err, KV_EBUSY, "'%s' is not the log that other processes have open",
+    bool changing = is_it || log_place_check_change(LOG_REPLACED, s->share.page, file->generation,
+                                                    s->path, NULL) == KV_OK;
+    uint64_t wait_ns = changing ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
+    if (os.now_ns() - began_ns >= wait_ns) {
+      return kv_error_set(err, KV_EBUSY,
+                          "'%s' is not the log that other processes have open: that was moved, "
+                          "removed or replaced; close it everywhere",
                           s->path);
     }
     rc = help_switch(s, err);
@@ -272,11 +302,24 @@ int store_join(store *s, bool create_it, kv_error *err) {
   return KV_OK;
 }
 
+/* Whether a file is the log of the page that a reader looks at, or the next one. */
+static int check_shown(const store *s, int fd, kv_error *err) {
+  share_page *page = s->share.page;
+  share_file file;
+  bool is_it = false;
+  share_read_file(page, &file);
+  int rc = is_log_of(fd, s, &file, &is_it, err);
+  if (rc != KV_OK || is_it) return rc;
+  rc = log_place_check_change(LOG_REPLACED, page, file.generation, s->path, err);
+  return atomic_load(&page->published_seq) == SHARE_CLOSED ? KV_OK : rc;
+}
+
 int store_look(store *s, kv_error *err) {
   struct stat facts;
   int fd;
   bool shared = share_look(&s->share, s->path);
   int rc = open_log(s, &fd, &facts, err);
+  if (rc == KV_OK && fd < 0 && s->may_be_missing) return KV_OK;
   if (rc == KV_OK && fd < 0) rc = open_error(s, ENOENT, err);
   if (rc != KV_OK) return rc;
   uint64_t last = shared ? atomic_load(&s->share.page->published_seq) : UINT64_MAX;
@@ -284,7 +327,8 @@ int store_look(store *s, kv_error *err) {
   /* A checkpoint that is just changing over may be ahead of what is visible. */
   if (recover_header(fd, s->path, &head, NULL) == KV_OK)
     last = recover_last_seq(&head.header, last);
-  rc = replay_into_tree(s, fd, last, err);
+  if (shared) rc = check_shown(s, fd, err);
+  if (rc == KV_OK) rc = replay_into_tree(s, fd, last, err);
   if (rc == KV_OK && !shared) {
     rc = sync_as_it_is(s, fd, err);
     if (rc != KV_OK) tree_edit_rollback(&s->tree);
@@ -302,7 +346,7 @@ int store_sync_read(store *s, kv_error *err) {
   int rc = store_refresh(s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->follow.lock);
-  rc = sync_as_it_is(s, s->follow.fd, err);
+  if (s->follow.fd >= 0) rc = sync_as_it_is(s, s->follow.fd, err);
   pthread_mutex_unlock(&s->follow.lock);
   return rc;
 }

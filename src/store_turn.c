@@ -8,6 +8,7 @@
 */
 #include "store.h"
 
+#include "log_place.h"
 #include "os.h"
 
 #include <assert.h>
@@ -102,12 +103,23 @@ static bool is_kept(store *s) {
 
 /* An original log becomes a headed one, and the others are told. */
 static int convert(store *s, kv_error *err) {
+  log_draft draft;
   log_writer writer = {.fd = -1};
   recovery found = s->follow.at;
-  int rc = recover_convert(s->follow.fd, s->path, &found, &writer, err);
-  if (writer.fd < 0) return rc;
-  share_file file = {.snapshot_seq = found.seq, .snapshot_end = writer.end};
-  memcpy(file.id, writer.header.id, sizeof writer.header.id);
+  int rc = log_place_check(s->follow.fd, s->path, err);
+  if (rc == KV_OK) rc = log_place_check_mount(s->path, err);
+  if (rc == KV_OK) rc = recover_convert(s->follow.fd, s->path, &found, &draft, err);
+  if (rc != KV_OK) return rc;
+  share_file file = {.inode = log_draft_inode(&draft),
+                     .snapshot_seq = found.seq,
+                     .snapshot_end = draft.writer.end};
+  memcpy(file.id, draft.writer.header.id, sizeof draft.writer.header.id);
+  share_announce(s->share.page, file.id, file.inode);
+  rc = log_draft_finish(&draft, s->follow.fd, &writer, err);
+  if (writer.fd < 0) {
+    share_announce(s->share.page, NULL, 0);
+    return rc;
+  }
   commit_switch(&s->queue, &writer, &file);
   if (rc != KV_OK) commit_break(&s->queue, rc, err != NULL ? err->text : "out of order");
   return rc;
@@ -120,7 +132,7 @@ static int prepare(store *s, kv_error *err) {
   int rc = KV_OK;
   pthread_mutex_lock(&s->follow.lock);
   if (commit_failure(&s->queue, &why) != KV_OK) {
-    rc = kv_error_set(err, KV_EREADONLY, "%s", why.text);
+    rc = kv_error_set(err, why.code == KV_EMOVED ? KV_EMOVED : KV_EREADONLY, "%s", why.text);
   }
   if (rc == KV_OK && atomic_load(&page->unrepaired)) rc = store_repair(s, err);
   if (rc == KV_OK) rc = store_follow_written(s, err);

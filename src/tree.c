@@ -47,7 +47,7 @@ static path_change path_change_of(const char *key, size_t size, size_t m, bool n
 /* Those that the node's own count leaves out lie on the edge to it. */
 void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments) {
   const tree_leaf *leaf = first_leaf(ref);
-  size_t to = ref_is_leaf(ref) ? leaf_key_size(leaf) : inner_offset(ref_inner(ref));
+  size_t to = edge_end(ref);
   uint64_t slashes = 0;
   for (size_t i = from; i < to; i++) slashes += leaf->bytes[i] == '/';
   *nodes = slashes + (ref_is_leaf(ref) ? 1 : ref_inner(ref)->nodes);

@@ -109,6 +109,11 @@ static inline tree_ref *inner_refs(const tree_inner *node) {
   return (tree_ref *)((uintptr_t)node + inner_refs_at(node->room));
 }
 
+/* Where the edge to a node ends: all keys below it agree before this byte. */
+static inline size_t edge_end(tree_ref ref) {
+  return ref_is_leaf(ref) ? leaf_key_size(ref_leaf(ref)) : inner_offset(ref_inner(ref));
+}
+
 /* Leaves at or below a node. */
 static inline uint64_t ref_values(tree_ref ref) {
   return ref_is_leaf(ref) ? 1 : ref_inner(ref)->values;

@@ -5,6 +5,11 @@
 ** edge, where the bytes that all keys below share have a "/"; or at an inner node whose children
 ** include the end of a key or a "/". So the walk goes down edge by edge: first the places on the
 ** edge, then the inner node itself, then its children in order; that is the order of the keypaths.
+**
+** Cost: linear in the nodes and the bytes of the edges, however long the keypaths are. No step looks
+** at the bytes in front of its edge. The first leaf below an inner node is also that of its first
+** child, so that no chain of first children is gone down twice. The counts of a node on an edge follow
+** from those of the node before it on that edge.
 */
 #include "tree_walk.h"
 
@@ -73,7 +78,8 @@ static bool next_child(tree_walk *w) {
     if (folder && w->depth >= w->depth_max) continue;
     if (step->index == 1 && inner_find(node, 0) != NULL) continue; /* the node stood on before */
     w->ref = child;
-    w->label = first_leaf(child);
+    /* Just pushed: the label is the first leaf below `node`, and so below its first child. */
+    if (step->index > 1) w->label = first_leaf(child);
     return true;
   }
   return false;
@@ -141,9 +147,35 @@ void tree_walk_free(tree_walk *w) {
   w->steps = w->inline_steps;
 }
 
-void tree_walk_counts(const tree_walk *w, uint64_t *children, uint64_t *nodes) {
-  uint32_t segments = 0;
-  *nodes = 0;
-  if (w->below != 0) edge_counts(w->below, w->size + 1, nodes, &segments);
-  *children = segments;
+/* The first leaf below what lies below the node. */
+static const tree_leaf *leaf_below(const tree_walk *w) {
+  bool is_first =
+      w->below == w->ref || (!ref_is_leaf(w->ref) && inner_refs(ref_inner(w->ref))[0] == w->below);
+  return is_first ? w->label : first_leaf(w->below);
+}
+
+static uint64_t count_slashes(const char *at, const char *end) {
+  uint64_t slashes = 0;
+  while (at < end && (at = memchr(at, '/', (size_t)(end - at))) != NULL) {
+    slashes++;
+    at++;
+  }
+  return slashes;
+}
+
+void tree_walk_counts(tree_walk *w, uint64_t *children, uint64_t *nodes) {
+  *children = *nodes = 0;
+  if (w->below == 0) return;
+  const char *bytes = leaf_below(w)->bytes;
+  bool is_leaf = ref_is_leaf(w->below);
+  size_t from = w->size + 1, to = edge_end(w->below);
+  if (w->counted.ref == w->below && w->counted.from <= from) {
+    w->counted.slashes -= count_slashes(bytes + w->counted.from, bytes + from);
+  } else {
+    w->counted.slashes = from < to ? count_slashes(bytes + from, bytes + to) : 0;
+    w->counted.ref = w->below;
+  }
+  w->counted.from = from;
+  *nodes = w->counted.slashes + (is_leaf ? 1 : ref_inner(w->below)->nodes);
+  *children = w->counted.slashes > 0 || is_leaf ? 1 : ref_inner(w->below)->segments;
 }

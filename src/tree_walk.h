@@ -32,6 +32,11 @@ typedef struct tree_walk {
   unsigned depth_max;
   tree_step *steps;
   unsigned step_count, step_room;
+  struct {
+    tree_ref ref; /* the edge that was counted last; 0: none */
+    size_t from;
+    uint64_t slashes; /* on the edge from `from` on */
+  } counted;
   tree_step inline_steps[TREE_STEPS];
 } tree_walk;
 
@@ -44,7 +49,8 @@ void tree_walk_free(tree_walk *w);
 /* Move to the next node. KV_ENOMEM, and then the walk is at its end. */
 int tree_walk_next(tree_walk *w);
 
-/* The counts of the node the walk stands on: direct children, and nodes below. */
-void tree_walk_counts(const tree_walk *w, uint64_t *children, uint64_t *nodes);
+/* The counts of the node the walk stands on: direct children, and nodes below. They cost the bytes of
+** the edge that the node lies on, once for all nodes on it. */
+void tree_walk_counts(tree_walk *w, uint64_t *children, uint64_t *nodes);
 
 #endif

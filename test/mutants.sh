@@ -149,18 +149,18 @@ mutant 'a short write counts as whole' 'test_fault_lives' os.c \
 # --- a new file -----------------------------------------------------------------------------------------
 
 mutant 'creation does not sync the folder' 'test_crash commits' log_write.c \
-  's/if \(os_sync_folder\(path\) != 0\) \{/if (replace && os_sync_folder(path) != 0) {/'
+  's/if \(os_sync_folder\(path\) != 0\) rc/if (old_fd >= 0 \&\& os_sync_folder(path) != 0) rc/'
 mutant 'a checkpoint does not sync the folder' 'test_crash checkpoint' log_write.c \
-  's/if \(os_sync_folder\(path\) != 0\) \{/if (!replace && os_sync_folder(path) != 0) {/'
+  's/if \(os_sync_folder\(path\) != 0\) rc/if (old_fd < 0 \&\& os_sync_folder(path) != 0) rc/'
 mutant 'the new file is not synced before its rename' 'test_crash checkpoint' log_write.c \
-  's/if \(os_sync_file\(draft->writer.fd\) != 0\) \{/if (draft->writer.fd < 0) {/'
+  's/if \(os_sync_file\(draft->writer.fd\) != 0\) rc/if (draft->writer.fd < 0) rc/'
 mutant 'what a crash left of a new file stays' 'test_crash checkpoint' log_write.c \
   's/(void log_draft_clean\(const char \*path\) \{\n)/$1  if (*path) return;\n/'
 
 # --- checkpoint -----------------------------------------------------------------------------------------
 
 mutant 'a checkpoint does not copy the rest' 'test_crash checkpoint' checkpoint.c \
-  's/  if \(rc == KV_OK\) rc = copy_until\(c, end\);\n  if \(rc != KV_OK\) return rc;/  if (rc != KV_OK) return rc;/'
+  's/  if \(rc == KV_OK\) rc = copy_until\(c, end\);\n  return rc == KV_OK \?/  return rc == KV_OK ?/'
 mutant 'a checkpoint copies under the old id' 'test_crash checkpoint' checkpoint.c \
   's/crc32c\(0, c->draft.writer.header.id, LOG_ID_SIZE\);\n  int rc = KV_OK;/crc32c(0, c->reader.id, LOG_ID_SIZE);\n  int rc = KV_OK;/'
 mutant 'a checkpoint has a wrong base-seq' 'test_crash checkpoint' checkpoint.c \
@@ -176,8 +176,45 @@ mutant 'a checkpoint forgets the sums of earlier parts' 'test_crash checkpoint' 
 mutant 'a draft is dropped that has become the log' 'test_crash checkpoint' log_write.c \
   's/  \*draft = \(log_draft\)\{.writer.fd = -1\}; \/\* nothing[^\n]*\n//'
 
+# --- the log's name -------------------------------------------------------------------------------------
+
+mutant 'any file under the name is the log' 'moved_log.test' log_place.c \
+  's/if \(is_same\(&facts, &named\)\) return LOG_IN_PLACE;/if (!S_ISLNK(named.st_mode)) return LOG_IN_PLACE;/'
+mutant 'a checkpoint does not ask again before it renames' 'test_checkpoint' log_write.c \
+  's/int rc = log_place_check\(old_fd, path, err\);/int rc = old_fd < 0 ? KV_EIO : KV_OK;/'
+mutant 'a flush does not ask where the name leads' 'moved_log.test' commit.c \
+  's/  if \(synced\) rc = log_place_check_flushed[^\n]*\n//'
+mutant 'who does not flush does not ask' 'moved_log.test' commit.c \
+  's/    check_place\(q\);\n//'
+mutant 'a checkpoint of another process is a foreign file' 'test_checkpoint_stops' checkpoint.c \
+  's/  share_announce\(page, c->file.id, c->file.inode\);\n//'
+mutant 'a copy of the log is the log' 'moved_log.test' share.c \
+  's/ && \(file->inode == 0 \|\| file->inode == inode\);/;/'
+mutant 'after a death the log is whatever is there' 'moved_log.test' store_follow.c \
+  's/  if \(rc != KV_OK \|\| announced.id\[0\].*?LOG_REPLACED, s->path, err\);\n  \}\n//s'
+mutant 'a checkpoint by itself takes a free name' 'moved_log.test' checkpoint.c \
+  's/if \(c->is_asked && is_free\(c->place\)\)/if (is_free(c->place))/'
+mutant 'a rescue has what was refused' 'moved_log.test' checkpoint.c \
+  's/tree_pin_published\(&s->tree, &c->pin\)/tree_pin_head(\&s->tree, \&c->pin)/'
+mutant 'a foreign file is damage' 'moved_log.test' check.c \
+  's/\? store_check_named\(s, \(uint64_t\)facts.st_ino, err\)/? KV_OK/'
+mutant 'a link to nothing is a name' 'links.test' store.c \
+  's/next = real != NULL \? follow_link\(real\) : NULL;/next = NULL, errno = ENOENT;/'
+mutant 'a relative link starts anywhere' 'links.test' store.c \
+  's/size_t folder_size = target\[0\] != .\/. \?.*?: 0;/size_t folder_size = 0;/s'
+mutant 'a checkpoint that can never be is tried again' 'mounted_log.test' checkpoint.c \
+  's/c.is_hopeless \? UINT64_MAX : //'
+
 # --- the tree -------------------------------------------------------------------------------------------
 
+mutant 'each node of a walk counts the rest of its keypath anew' 'deep_tree.test' tree_walk.c \
+  's/w->counted\.ref == w->below && /false \&\& /'
+mutant 'counts of an edge go on from those of another' 'test_walk' tree_walk.c \
+  's/w->counted\.ref == w->below && w->counted\.from/w->counted.ref != 0 \&\& w->counted.from/'
+mutant 'a walk takes the label of the first child for all' 'test_walk' tree_walk.c \
+  's/if \(step->index > 1\) w->label/if (step->index > 2) w->label/'
+mutant 'a reply of KV.TREE has no limit' 'deep_tree.test' cli/cmd_tree.c \
+  's/TREE_REPLY_MAX \(\(size_t\)64 << 20\)/TREE_REPLY_MAX (SIZE_MAX \/ 2)/'
 mutant 'a text has no NUL behind it' 'test_tree' tree_node.c \
   's/at\[value_size\] = .\\0.;/at[value_size] = 1;/'
 mutant 'a large text has no NUL behind it' 'test_tree' tree_node.c \
@@ -211,7 +248,7 @@ mutant 'half an append stays when its writer died' 'test_fault_death' store_foll
 mutant 'who inherits the turn repairs nothing' 'test_fault_death' store_turn.c \
   's/if \(rc == KV_OK && atomic_load\(&page->unrepaired\)\) rc = store_repair\(s, err\);\n//'
 mutant 'a new file is not noticed after a death' 'test_fault_death' store_follow.c \
-  's/if \(strcmp\(file.id, place.header.id\) == 0\)/if (file.generation > 0)/'
+  's/if \(rc == KV_OK && share_is_file\(&file, place.header.id, inode\)\)/if (file.generation > 0)/'
 mutant 'follows a new file at the old place' 'test_fault_lives' store_follow.c \
   's/    place->end = file->snapshot_end;\n/    place->end = s->follow.at.end;\n/'
 mutant 'a tree that is made anew keeps what it had' 'test_fault_lives' store_follow.c \
@@ -324,8 +361,55 @@ mutant 'an integer beyond the largest' 'fuzz_words' cli/value.c 's/\(negative \?
 mutant 'a NUL is text' 'fuzz_words' cli/value.c 's/at\[i\] < 0x80 \? at\[i\] != 0/at[i] < 0x80 ? 1/'
 mutant 'an argument without a message' 'fuzz_table' ../ext/args.c \
   's/"kvstore: %s", text/"%s", text/'
-mutant 'the database is taken for a log' 'fuzz_table' ../ext/session.c \
-  's/options.rights_from = options.apart_from = database/options.rights_from = database/'
+mutant 'a log behind a byte-order mark is foreign' 'verdict.test' log_judge.c \
+  's/if \(rc == KV_OK && found\) v->code = KV_EDAMAGED;//'
+mutant 'a line that no original log has is one' 'verdict.test' inspect.c \
+  's/row->status = INSPECT_FOREIGN;//'
+mutant 'a line that a crash has cut is foreign' 'convert.test' log_judge.c \
+  's/\(content == 0 \|\| is_cut_line\(line, content\)\)/content == 0/'
+mutant 'zeros behind an original log are foreign' 'convert.test' log_judge.c \
+  's/\(content == 0 \|\| is_cut_line/(content > 0 \&\& is_cut_line/'
+mutant 'any text behind an original log is a cut line' 'convert.test' log_judge.c \
+  's/if \(memcmp\(line, original_word, compare\) != 0\) return false;//'
+mutant 'a file without a line is an original log' 'convert.test' log_judge.c \
+  's/v->records > 0 && \(/(/'
+mutant 'a cut line is lost by the conversion' 'convert.test' recover.c \
+  's/\|\| found\.torn_size == 0/|| true/'
+mutant 'a conversion that failed once forgets where the log ends' 'test_kv_faults' recover.c \
+  's/found->end = verdict\.end;//'
+mutant 'a conversion that fails leaves the cut line twice' 'convert.test' recover.c \
+  's/if \(rc != KV_OK\) os\.unlink\(name\);//'
+mutant 'the draft of a conversion that was killed stays' 'convert.test' store_join.c \
+  's/  log_draft_clean\(s->path\);\n//'
+mutant 'a log may be a side file of a database' 'side_files.test' side_file.c \
+  's/if \(is_same\(base, database\) && /if (false \&\& /'
+mutant 'a side file of a database that is not attached' 'side_files.test' side_file.c \
+  's/ && is_database\(base\)/ \&\& false/'
+mutant 'a second name of a side file' 'side_files.test' side_file.c \
+  's/if \(is_same_file\(path, side\)\)/if (false)/'
+mutant 'a database is attached later' 'side_files.test' ../ext/table.c \
+  's/int rc = session_check_name\(.*?\);/int rc = SQLITE_OK;/'
+mutant 'a look at a database takes its locks away' 'side_files.test' ../ext/session.c \
+  's/options\.is_database = database_is_at/options.is_database = NULL/'
+mutant 'only the own database is no log' 'side_files.test' ../ext/session.c \
+  's/options\.databases = databases;/options.databases = NULL;/'
+mutant 'a log may be called as a draft is' 'side_files.test' side_file.c \
+  's/without_suffix\(path, size, "-kvstore-new"\)/0/'
+mutant 'a log may be called as a shared file is' 'side_files.test' side_file.c \
+  's/base_size = without_suffix\(path, size, "-shm"\)/base_size = 0/'
+mutant 'what memdb calls a file is one' 'volatile_vfs.test' ../ext/database.c \
+  's/bool is_memory = .*?;/bool is_memory = false;/' 's/!is_unix && !side_file_is_regular\(file\)/false/'
+mutant 'a bare name is a file' 'volatile_vfs.test' ../ext/database.c \
+  's/file\[0\] != .\/./file[0] == 0/' 's/bool is_memory = .*?;/bool is_memory = false;/' \
+  's/!is_unix && !side_file_is_regular\(file\)/false/'
+mutant 'the log of a read-only database is opened for writing' 'readonly_database.test' ../ext/session.c \
+  's/return sqlite3_db_readonly\(.*?;/return false;/'
+mutant 'a read-only database has to have its logs' 'readonly_database.test' store_join.c \
+  's/&& s->may_be_missing\) return KV_OK/\&\& false) return KV_OK/'
+mutant 'a log that was missing is not looked for again' 'readonly_database.test' store_follow.c \
+  's/if \(s->follow\.fd < 0\) return store_look\(s, err\)/if (s->follow.fd < 0) return KV_OK/'
+mutant 'the database is taken for a log' 'side_files.test' side_file.c \
+  's/if \(is_same\(path, database\)\)/if (false)/'
 mutant 'RELEASE keeps the savepoint' 'fuzz_kv' txn.c \
   's/savepoints\[i - 1\].number >= number/savepoints[i - 1].number > number/'
 mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
@@ -334,7 +418,7 @@ mutant 'an undo leaves what was there before' 'fuzz_kv' txn.c \
 # --- what hardly ever happens -----------------------------------------------------------------------------
 
 mutant 'rare: appends to another log' 'test_log_write' log_write.c \
-  's/strcmp\(header.id, id\) != 0\)\)/false))/'
+  's/if \(rc == KV_OK\) rc = log_place_compare\(fd, w->path[^\n]*\n//'
 mutant 'rare: takes the draft of another' 'test_log_write' log_write.c \
   's/ \|\| !is_same_file\(&facts, &named\)\) \{/) {/'
 mutant 'rare: a draft on another device is ours' 'test_log_write' log_write.c \
@@ -348,7 +432,7 @@ mutant 'rare: room ahead without end' 'test_log_write' log_write.c \
 mutant 'rare: waits though it is durable' 'test_commit' commit.c \
   's/  if \(durable >= seq\) return true;\n//'
 mutant 'rare: does not see that another has failed' 'test_process_stops' commit.c \
-  's/  fail\(q, KV_EIO, "another process/  if (q == NULL) fail(q, KV_EIO, "another process/'
+  's/(static void check_others\(commit_queue \*q\) \{\n)/$1  if (q != NULL) return;\n/'
 mutant 'rare: tries again what another could not flush' 'test_commit' commit.c \
   's/if \(q->failed == KV_OK && \(durable_seq\(q\) < seq \|\| is_cut_soft\(q\)\)\) \{\n/if (durable_seq(q) < seq || is_cut_soft(q)) {\n/'
 mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
@@ -398,7 +482,7 @@ mutant 'rare: an older copy is followed' 'test_by_hand' store_follow.c \
 mutant 'rare: a file that lost its end is followed' 'test_by_hand' store_follow.c \
   's/if \(rc == KV_OK && place->seq != have\) \{/if (rc == KV_OK \&\& place->seq > have) {/'
 mutant 'rare: anything may be an unconverted log' 'test_by_hand' store_follow.c \
-  's/rc == KV_EFOREIGN && file.id\[0\] == .\\0.\)/rc == KV_EFOREIGN)/'
+  's/rc == KV_EFOREIGN && share_is_file\(&file, "", inode\)\)/rc == KV_EFOREIGN)/'
 mutant 'rare: old times tell nothing' 'test_by_hand' store_follow.c \
   's/ && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;/;/'
 mutant 'rare: what could not be repaired counts as repaired' 'test_adopt' store_follow.c \

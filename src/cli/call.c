@@ -106,7 +106,8 @@ bool call_delete(call *x, const resp_arg *key, bool *found) {
 }
 
 void call_fail(call *x, const kv_error *err) {
-  bool is_disk = err->code == KV_EIO || err->code == KV_EREADONLY || err->code == KV_EFULL;
+  bool is_disk = err->code == KV_EIO || err->code == KV_EREADONLY || err->code == KV_EFULL ||
+                 err->code == KV_EMOVED;
   const char *code = err->code == KV_ENOMEM ? "OOM" : is_disk ? "MISCONF" : "ERR";
   x->out->size = x->begin;
   reply_error(x->out, "%s kvstore: %s", code, err->text);

@@ -4,11 +4,16 @@
 **     KV.CHILDREN path          names of the direct children, in order; "" is the top
 **     KV.TREE path [DEPTH n]    every node at and below: for each [path, value or nil, children]
 **     KV.DELTREE path           (cmd_key.c) takes the values at and below away; how many
+**
+** A reply of KV.TREE has the whole keypath of each node, so that few deep keys can ask for gigabytes,
+** and no other client is served while it is made: it is limited to TREE_REPLY_MAX bytes.
 */
 #include "commands.h"
 #include "reply.h"
 
 #include <stdlib.h>
+
+#define TREE_REPLY_MAX ((size_t)64 << 20)
 
 static size_t depth_of(const resp_arg *path) {
   size_t depth = path->size > 0;
@@ -67,15 +72,25 @@ void cmd_kv_tree(call *x) {
   kv_node node;
   for (; rc == KV_OK && kv_walk_node(walk, &node); rc = kv_walk_next(walk)) {
     kv_value value;
+    uint64_t children, descendants;
     kv_walk_value(walk, &value);
+    kv_walk_counts(walk, &children, &descendants);
     reply_array(x->out, 3);
     reply_bulk(x->out, node.path, node.size);
     call_reply_value(x, &value);
-    reply_integer(x->out, (int64_t)node.children);
+    reply_integer(x->out, (int64_t)children);
     count++;
-    if (bytes_failed(x->out)) break;
+    if (bytes_failed(x->out) || x->out->size - begin > TREE_REPLY_MAX) break;
   }
   kv_walk_close(walk);
+  if (!bytes_failed(x->out) && x->out->size - begin > TREE_REPLY_MAX) {
+    x->out->size = begin;
+    reply_error(x->out,
+                "ERR kvstore: the reply would take more than %zu bytes; ask for fewer nodes, with "
+                "DEPTH or a longer path",
+                TREE_REPLY_MAX);
+    return;
+  }
   reply_array_end(x->out, begin, count);
   if (rc != KV_OK) call_fail(x, &(kv_error){.code = rc, .text = "out of memory"});
 }

@@ -132,6 +132,14 @@ bool tool_open_readonly(const char *path, kv **out) {
   return false;
 }
 
+bool tool_check_name(const char *path) {
+  kv_options options = {.path = path};
+  kv_error err;
+  if (kv_check_name(&options, &err) == KV_OK) return true;
+  (void)tool_fail("%s", err.text);
+  return false;
+}
+
 /* --- memory ------------------------------------------------------------------------------------- */
 
 void *tool_realloc(void *data, size_t size) {

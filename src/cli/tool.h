@@ -64,6 +64,10 @@ bool tool_parse_number(const char *text, uint64_t *out);
 /* Open a log that has to be there and is not written; the error is told. */
 bool tool_open_readonly(const char *path, kv **out);
 
+/* Whether a file of this name can be written; not if SQLite, or a log, has another use for the name.
+** The error is told. */
+bool tool_check_name(const char *path);
+
 /* --- memory ------------------------------------------------------------------------------------- */
 
 void *tool_realloc(void *data, size_t size); /* never NULL */

@@ -114,7 +114,7 @@ static int inspect_file(check *c, kv_error *err) {
   inspection *log;
   progress bar;
   inspect_facts facts;
-  int rc = inspect_open_any(c->path, &log, err);
+  int rc = inspect_open(c->path, &log, err);
   if (rc != KV_OK) return rc;
   inspect_tell(log, &facts);
   c->original = facts.original;

@@ -61,6 +61,7 @@ static bool output_open(output *o, const char *path) {
   struct stat facts;
   *o = (output){.file = stdout, .path = path};
   if (path == NULL) return true;
+  if (!tool_check_name(path)) return false;
   if (stat(path, &facts) != 0 || S_ISREG(facts.st_mode)) {
     tool_append(&o->temporary, path, strlen(path));
     tool_append(&o->temporary, suffix, sizeof suffix);

@@ -80,11 +80,12 @@ static void stop(int number) {
 /* --- a line ------------------------------------------------------------------------------------- */
 
 static const char *const status_words[] = {
-    [INSPECT_OK] = "ok",     [INSPECT_HEADER] = "header", [INSPECT_ORIGINAL] = "original",
-    [INSPECT_ROOM] = "room", [INSPECT_TORN] = "torn",     [INSPECT_DAMAGED] = "damaged"};
+    [INSPECT_OK] = "ok",          [INSPECT_HEADER] = "header", [INSPECT_ORIGINAL] = "original",
+    [INSPECT_ROOM] = "room",      [INSPECT_TORN] = "torn",     [INSPECT_DAMAGED] = "damaged",
+    [INSPECT_FOREIGN] = "foreign"};
 
 static const char *color_of(const inspect_row *row) {
-  if (row->status == INSPECT_DAMAGED) return "\033[31;1m";
+  if (row->status == INSPECT_DAMAGED || row->status == INSPECT_FOREIGN) return "\033[31;1m";
   if (row->status == INSPECT_TORN) return "\033[33m";
   if (row->op == NULL || row->status == INSPECT_HEADER) return "\033[36m";
   if (row->op[0] == 'W') return "";
@@ -172,7 +173,7 @@ static int open_file(viewer *v, kv_error *err) {
       close_file(v);
       return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", v->path, strerror(reason));
     }
-    int rc = inspect_open_any(v->path, &v->log, err);
+    int rc = inspect_open(v->path, &v->log, err);
     if (rc != KV_OK) {
       close_file(v);
       return rc;
@@ -199,7 +200,7 @@ static bool is_replaced(const viewer *v) {
 static bool is_doubtful(viewer *v, const inspect_row *row) {
   if (!v->follow || row->offset < v->shown_offset) return false;
   if (row->status == INSPECT_TORN) return true;
-  if (row->status == INSPECT_ORIGINAL) return !is_ended(v, row);
+  if (row->status == INSPECT_ORIGINAL || row->status == INSPECT_FOREIGN) return !is_ended(v, row);
   if (row->status != INSPECT_DAMAGED) return false;
   if (v->doubt_offset != row->offset) v->looks = 0;
   v->doubt_offset = row->offset;

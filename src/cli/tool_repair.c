@@ -85,7 +85,7 @@ static int print_losses(const request *q, const repair *plan, size_t count, kv_e
   size_t next = 0; /* the loss that is looked for or in */
   uint64_t lines = 0, hidden = 0;
   if (count == 0) return KV_OK;
-  int rc = inspect_open_any(q->path, &log, err);
+  int rc = inspect_open(q->path, &log, err);
   if (rc != KV_OK) return rc;
   const repair_loss *loss = repair_loss_at(plan, 0);
   print_loss(q, loss);
@@ -180,6 +180,7 @@ static int verify(const request *q, const repair_summary *sum) {
 
 static int write_new(const request *q, const repair *plan, const repair_summary *sum) {
   kv_error err;
+  if (!tool_check_name(q->new_path)) return TOOL_FAILED;
   progress bar;
   progress_begin(&bar, "writing");
   int rc = repair_write(plan, q->new_path, progress_show, &bar, &err);

@@ -108,14 +108,15 @@ static int count_nodes(kv *db, tally *t, uint64_t nodes, kv_error *err) {
   kv_node node;
   kv_value value;
   progress bar;
-  uint64_t done = 0;
+  uint64_t done = 0, children, descendants;
   int rc = kv_walk_open(db, "", 0, SIZE_MAX, &w, err);
   if (rc != KV_OK) return rc;
   progress_begin(&bar, "counting");
   for (; kv_walk_node(w, &node); rc = kv_walk_next(w)) {
     t->depths[node.depth <= DEPTHS ? node.depth - 1 : DEPTHS]++;
     if (node.depth > t->depth_max) t->depth_max = node.depth;
-    if (node.children > 0) top_add(&t->widest, node.path, node.size, node.children, KV_NULL);
+    kv_walk_counts(w, &children, &descendants);
+    if (children > 0) top_add(&t->widest, node.path, node.size, children, KV_NULL);
     if (node.has_value) {
       uint64_t size;
       kv_walk_value(w, &value);

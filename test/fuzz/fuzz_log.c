@@ -143,7 +143,7 @@ static void count_whole(told *t, whole_run *run, const inspect_row *row) {
   if (row->seq > t->last_seq) t->last_seq = row->seq;
 }
 
-static told inspect_file(const char *path, bool any, size_t size) {
+static told inspect_file(const char *path, size_t size) {
   told t = {0};
   model draft = {0};
   whole_run run = {0};
@@ -152,7 +152,7 @@ static told inspect_file(const char *path, bool any, size_t size) {
   bool more;
   uint64_t at = 0;
   kv_error err = {.code = KV_OK};
-  t.rc = any ? inspect_open_any(path, &i, &err) : inspect_open(path, &i, &err);
+  t.rc = inspect_open(path, &i, &err);
   FUZZ_CHECK(t.rc == err.code && (t.rc == KV_OK || err.text[0] != '\0'), "%d: '%s'", t.rc,
              err.text);
   if (t.rc != KV_OK) return t;
@@ -251,7 +251,7 @@ static void write_some(kv *db, model *content) {
 static void check_sound(const char *path) {
   struct stat facts;
   FUZZ_CHECK(stat(path, &facts) == 0, "'%s' is missing", path);
-  told t = inspect_file(path, false, (size_t)facts.st_size);
+  told t = inspect_file(path, (size_t)facts.st_size);
   FUZZ_CHECK(t.rc == KV_OK && t.torn + t.damaged + t.noted == 0, "%d: %u torn, %u damaged", t.rc,
              t.torn, t.damaged);
   model_free(&t.content);
@@ -306,7 +306,7 @@ static void check_losses(const repair *r, const repair_summary *s, size_t size) 
   FUZZ_CHECK(lost == s->lost_bytes, "%" PRIu64 " bytes, not %" PRIu64, lost, s->lost_bytes);
 }
 
-/* The log is there, and `t` is what inspect_open_any tells; opened: with this result, and `content`. */
+/* The log is there, and `t` is what inspect_open tells; opened: with this result, and `content`. */
 static void check_repair(const told *t, size_t size, bool prefix_only, int opened, bool torn,
                          const model *content) {
   repair *r = NULL;
@@ -386,14 +386,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint64_t torn_bytes;
   empty_folder();
   put_file(data, size);
-  told t = inspect_file(LOG, false, size), any = inspect_file(LOG, true, size);
+  told t = inspect_file(LOG, size);
   int opened = open_reading(&t, &torn_bytes);
   check_agreement(&t, opened, torn_bytes > 0);
   int code = run_check();
   int want = opened != KV_OK ? TOOL_FAILED : torn_bytes > 0 ? TOOL_FOUND : TOOL_OK;
   FUZZ_CHECK(code == want, "check says %d, opening %d", code, opened);
-  check_repair(&any, size, false, opened, torn_bytes > 0, &t.content);
-  check_repair(&any, size, true, opened, torn_bytes > 0, &t.content);
+  check_repair(&t, size, false, opened, torn_bytes > 0, &t.content);
+  check_repair(&t, size, true, opened, torn_bytes > 0, &t.content);
   check_file(LOG, data, size);
   if (opened == KV_OK) {
     check_writing(data, &t, torn_bytes);
@@ -403,6 +403,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_file(LOG, data, size);
   }
   model_free(&t.content);
-  model_free(&any.content);
   return 0;
 }

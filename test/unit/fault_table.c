@@ -64,6 +64,10 @@ static int fault_stat(const char *path, struct stat *out) {
   return fails(CALL_STAT) ? -1 : fault.real.stat(path, out);
 }
 
+static int fault_lstat(const char *path, struct stat *out) {
+  return fails(CALL_STAT) ? -1 : fault.real.lstat(path, out);
+}
+
 static int fault_access(const char *path, int mode) {
   return fails(CALL_ACCESS) ? -1 : fault.real.access(path, mode);
 }
@@ -120,6 +124,7 @@ void faults_install(void) {
   os.fchmod = fault_fchmod;
   os.fstat = fault_fstat;
   os.stat = fault_stat;
+  os.lstat = fault_lstat;
   os.access = fault_access;
   os.rename = fault_rename;
   os.link = fault_link;

@@ -64,7 +64,7 @@ static void commit_text(const char *key, char fill, size_t size) {
 static void start(void) {
   (void)unlink("log");
   db = help_open("log", KV_SYNC_FULL, 1, 0);
-  MUST(store_acquire("log", 0, false, &own, NULL, &help_err));
+  MUST(store_acquire("log", 0, false, false, &own, NULL, &help_err));
   meanwhile = NULL;
   meanwhile_at = 1;
   draft_syncs = 0;
@@ -463,6 +463,44 @@ static void test_no_thread(void) {
   stop_and_compare();
 }
 
+/* --- another file gets the name --------------------------------------------------------------------------- */
+
+static void replaces(void) {
+  meanwhile = NULL;
+  if (rename("log", "aside") != 0) abort();
+  write_file("log", "a letter", 8);
+}
+
+static void removes(void) {
+  meanwhile = NULL;
+  if (rename("log", "aside") != 0) abort();
+}
+
+/* While the checkpoint writes, another program puts a file in the log's place, or takes the log away: what
+** is there stays, and the log goes on where it is. */
+static void test_replaced_meanwhile(void) {
+  start();
+  commit_text("a", 'a', 5 * MB);
+  meanwhile = replaces;
+  draft_syncs = 0;
+  CHECK_INT(checkpoint_run(own, &help_err), KV_EMOVED);
+  CHECK(says("log' was replaced by another file"));
+  size_t size;
+  char *bytes = bytes_of("log", &size);
+  CHECK_BYTES(bytes, size, "a letter", 8);
+  free(bytes);
+  CHECK(access(DRAFT, F_OK) != 0);
+  if (rename("aside", "log") != 0) abort();
+  meanwhile = removes;
+  draft_syncs = 0;
+  CHECK_INT(checkpoint_run(own, &help_err), KV_EMOVED);
+  CHECK(access("log", F_OK) != 0 && access(DRAFT, F_OK) != 0);
+  if (rename("aside", "log") != 0) abort();
+  MUST(help_commit_put(db, "b", "1"));
+  CHECK_INT(checkpoint(), KV_OK);
+  stop_and_compare();
+}
+
 /* --- the old file's space ------------------------------------------------------------------------------------------ */
 
 /* What the old file has on the disk, or had when the checkpoint was done with it. */
@@ -536,6 +574,7 @@ int main(void) {
   test_no_turn();
   test_lines_not_written();
   test_no_thread();
+  test_replaced_meanwhile();
   test_old_file();
   return unit_done();
 }

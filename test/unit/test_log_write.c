@@ -50,7 +50,7 @@ static void make_log(char id[LOG_ID_SIZE + 1]) {
   log_writer writer;
   remove_all();
   MUST(log_draft_begin(&draft, "log", 0, 0, &help_err));
-  MUST(log_draft_finish(&draft, false, &writer, &help_err));
+  MUST(log_draft_finish(&draft, -1, &writer, &help_err));
   memcpy(id, writer.header.id, LOG_ID_SIZE + 1);
   os_close_locked(writer.fd);
 }
@@ -61,7 +61,7 @@ static void make_log(char id[LOG_ID_SIZE + 1]) {
 static void refused(const char *id, int code, const char *words) {
   log_writer w = {.fd = -1, .path = "log"};
   int fd = next_fd();
-  CHECK_INT(log_writer_open(&w, id, &help_err), code);
+  CHECK_INT(log_writer_open(&w, id, 0, &help_err), code);
   CHECK(says(words) && says("log"));
   CHECK(help_err.code == code && w.fd == -1);
   fail_nothing();
@@ -104,7 +104,7 @@ static void test_failed_opening(void) {
   refused(id, KV_EBUSY, "'log' is in use by another process");
   close(other);
   log_writer w = {.fd = -1, .path = "log"};
-  CHECK_INT(log_writer_open(&w, id, &help_err), KV_OK);
+  CHECK_INT(log_writer_open(&w, id, 0, &help_err), KV_OK);
   CHECK_STR(w.header.id, id);
   os_close_locked(w.fd);
 }
@@ -119,7 +119,7 @@ static void test_room(void) {
     struct stat facts;
     make_log(id);
     log_writer w = {.fd = -1, .path = "log"};
-    MUST(log_writer_open(&w, id, &help_err));
+    MUST(log_writer_open(&w, id, 0, &help_err));
     w.end = w.size = samples[i].end;
     if (ftruncate(w.fd, (off_t)w.end) != 0) abort();
     log_writer_allocate(&w, 10);
