@@ -349,8 +349,6 @@ mutant 'MONITOR shows passwords' 'server_observe.test' cli/monitor.c \
   's/i > 0 && x->command->flags & CMD_SECRET/i > x->count/'
 mutant 'a lost write is acknowledged' 'disk_full.test' cli/conn.c \
   's/  if \(kept == c->hold_count && \(!depends/  if (kept <= c->hold_count || (!depends/'
-mutant 'a full disk is for ever to the flush thread' 'disk_full.test' cli/flusher.c \
-  's/if \(rc == KV_EFULL\) \{/if (rc == 1) {/'
 mutant 'a size is forgotten between two pieces' 'fuzz_resp' cli/resp.c \
   's/    p->has_size = false;\n//'
 mutant 'a name with a NUL is another name' 'fuzz_command' cli/command.c \
