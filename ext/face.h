@@ -11,6 +11,7 @@
 **     write.c     xUpdate: rows, conflicts, commands
 **     args.c      the arguments of CREATE VIRTUAL TABLE
 **     session.c   what one connection has open; shares a handle between tables on one log
+**     owner.c     which connection has the volatile stores of a shared memory database
 **     pending.c   takes part in transactions in which tables are dropped or renamed
 **     range.c     an interval of keys, for scan.c
 **     fold.c      a prefix in either case, for scan.c

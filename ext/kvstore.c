@@ -103,6 +103,12 @@ int sqlite3_kvstore_init(sqlite3 *connection, char **message, const sqlite3_api_
   if (loaded) return LOADED;
   session *s = session_new(connection);
   if (s == NULL) return SQLITE_NOMEM;
+  rc = sqlite3_create_collation_v2(connection, KEY_COLLATION, SQLITE_UTF8, NULL, table_compare_keys,
+                                   NULL);
+  if (rc != SQLITE_OK) {
+    session_drop(s);
+    return rc;
+  }
   /* Frees the session itself if it fails. */
   rc = sqlite3_create_module_v2(connection, "kvstore", &table_module, s, session_drop);
   if (rc == SQLITE_OK) {

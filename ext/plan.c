@@ -10,7 +10,8 @@
 ** LIMIT and OFFSET are taken only where the scan alone decides which rows there are, in the order
 ** that is asked for: then every constraint must be one that narrows exactly and has a right-hand
 ** side known to be a text. What SQLite would check again after we had counted would be counted
-** wrong.
+** wrong. And only from a SQLite that shows us every constraint (has_honest_limits); without a LIMIT it
+** stops asking for rows by itself, so that only the jump over an OFFSET is lost.
 **
 ** In a UTF-16 database BINARY is the order of UTF-16 bytes, which is not the tree's: a bound means
 ** other keys there, and SQLite has to sort. Only what is an equality or a prefix is taken.
@@ -22,6 +23,8 @@
 #include "table.h"
 
 #include <string.h>
+
+#define HONEST_LIMITS_VERSION_MIN 3046000
 
 /* The constraints taken: the index of each in the info, by bit number; -1: none. */
 typedef struct choice {
@@ -233,8 +236,18 @@ static bool is_exact(sqlite3_index_info *info, const choice *c, int constraint) 
   return false;
 }
 
+/* Whether SQLite passes LIMIT and OFFSET only with every term of the WHERE clause, and never those of a
+** compound. Older releases keep terms that compare two columns of the table to themselves (`key =
+** value`) and offer a LIMIT all the same, which would then be counted over other rows; they give a
+** scalar subquery and EXISTS a LIMIT of their own; and all parts of a compound share one OFFSET. The
+** header does not matter: the extension may run in a library older or newer than it. */
+static bool has_honest_limits(void) {
+  return sqlite3_libversion_number() >= HONEST_LIMITS_VERSION_MIN;
+}
+
 /* Take LIMIT and OFFSET if nothing but the scan decides on the rows. */
 static void take_limits(sqlite3_index_info *info, choice *c) {
+  if (!has_honest_limits()) return;
   if (info->nOrderBy > 0 && !info->orderByConsumed) return;
   if (sqlite3_vtab_distinct(info) != 0) return;
   for (int i = 0; i < info->nConstraint; i++) {

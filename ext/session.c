@@ -8,8 +8,11 @@
 
 session *session_new(sqlite3 *connection) {
   session *s = sqlite3_malloc64(sizeof *s);
-  if (s != NULL) *s = (session){.connection = connection, .holders = 1};
-  return s;
+  if (s == NULL) return NULL;
+  *s = (session){.connection = connection, .member = owner_enter(connection), .holders = 1};
+  if (s->member != NULL) return s;
+  sqlite3_free(s);
+  return NULL;
 }
 
 /* A close that fails has nobody to tell but the log: what was acknowledged is not in danger of it
@@ -18,6 +21,7 @@ static void link_free(session_link *link) {
   kv_error err;
   int rc = kv_close(link->db, &err);
   if (rc != KV_OK) sqlite3_log(face_code(rc), "kvstore: closing: %s", err.text);
+  owner_release(link->claim);
   sqlite3_free(link->table);
   sqlite3_free(link->side_name);
   sqlite3_free(link);
@@ -55,6 +59,7 @@ void session_drop(void *context) {
     s->paths = path->next;
     path_free(path);
   }
+  owner_leave(s->member);
   sqlite3_free(s);
 }
 
@@ -261,6 +266,18 @@ void session_settle(session *s) {
 
 /* --- volatile stores ------------------------------------------------------------------------------ */
 
+static int claim_database(session *s, const char *schema, const char *table, bool create,
+                          owner_claim **out, char **message) {
+  int rc = owner_claim_database(s->member, schema, create, out);
+  if (rc == SQLITE_CANTOPEN) {
+    *message = sqlite3_mprintf(
+        "kvstore: table '%s' is in a memory database that several connections share, and its rows "
+        "belong to another one of them; give it a file: kvstore('FILE')",
+        table);
+  }
+  return rc;
+}
+
 static int open_volatile(session *s, const char *schema, const char *table, const args *a,
                          bool create, session_link **out, char **message) {
   char *name = qualified(s, schema, table);
@@ -276,12 +293,20 @@ static int open_volatile(session *s, const char *schema, const char *table, cons
     return SQLITE_OK;
   }
   kv *db;
-  int rc = open_handle(s, schema, NULL, a, &db, message);
+  owner_claim *claim;
+  int rc = claim_database(s, schema, table, create, &claim, message);
+  if (rc == SQLITE_OK) rc = open_handle(s, schema, NULL, a, &db, message);
   if (rc != SQLITE_OK) {
+    owner_release(claim);
     sqlite3_free(name);
     return rc;
   }
   rc = enter(s, db, a->readonly, name, out);
+  if (rc == SQLITE_OK) {
+    (*out)->claim = claim;
+  } else {
+    owner_release(claim);
+  }
   if (rc != SQLITE_OK || !s->joined) return rc;
   rc = note(s, (session_note){.what = SESSION_CREATED, .link = *out});
   if (rc != SQLITE_OK) give_up(s, *out);

@@ -16,18 +16,20 @@
 
 #include "args.h"
 #include "face.h"
+#include "owner.h"
 
 /* A handle that tables of the connection share. */
 typedef struct session_link {
   struct session_link *next;
   kv *db;
   bool readonly;
-  unsigned users;   /* tables; a volatile link stays when there are none */
-  unsigned writers; /* tables that take part in its open transaction */
-  uint64_t visited; /* keys that scans of its tables have looked at */
-  char *table;      /* volatile: file.schema.table, else NULL */
-  bool hidden;      /* volatile: its table was dropped in the open transaction */
-  char *side_name;  /* the log's path, if a database might have it as a side file; else NULL */
+  unsigned users;     /* tables; a volatile link stays when there are none */
+  unsigned writers;   /* tables that take part in its open transaction */
+  uint64_t visited;   /* keys that scans of its tables have looked at */
+  char *table;        /* volatile: file.schema.table, else NULL */
+  bool hidden;        /* volatile: its table was dropped in the open transaction */
+  owner_claim *claim; /* volatile: on the memory database, NULL: none is needed */
+  char *side_name;    /* the log's path, if a database might have it as a side file; else NULL */
 } session_link;
 
 /* What the open transaction did to a volatile store's name. */
@@ -50,6 +52,7 @@ typedef struct session_path {
 
 typedef struct session {
   sqlite3 *connection;
+  owner_member *member;
   unsigned holders;
   session_link *links;
   session_path *paths;

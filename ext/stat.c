@@ -36,7 +36,8 @@ enum {
   STAT_LIVE_BYTES,
   STAT_CHECKPOINTS,
   STAT_LAST_CHECKPOINT,
-  STAT_VISITED
+  STAT_VISITED,
+  STAT_MEMORY_USED
 };
 
 static const char declaration[] =
@@ -45,7 +46,8 @@ static const char declaration[] =
     "commits_per_flush REAL, written_bytes INTEGER, flush_p50_us REAL, flush_p99_us REAL, "
     "flush_max_us REAL, replay_transactions INTEGER, replay_us REAL, seq INTEGER, "
     "durable_seq INTEGER, readers INTEGER, reader_lag INTEGER, live_bytes INTEGER, "
-    "checkpoints INTEGER, last_checkpoint INTEGER, visited INTEGER)";
+    "checkpoints INTEGER, last_checkpoint INTEGER, visited INTEGER, "
+    "memory_used INTEGER)";
 
 typedef struct stat_table {
   sqlite3_vtab base;
@@ -234,8 +236,11 @@ static int stat_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int 
   case STAT_LAST_CHECKPOINT: /* NULL as long as there was none */
     if (row->checkpoint_time > 0) result_count(context, row->checkpoint_time);
     break;
-  default:
+  case STAT_VISITED:
     result_count(context, count_visited(((stat_table *)c->base.pVtab)->session, row->store));
+    break;
+  default:
+    result_count(context, row->memory_used);
     break;
   }
   return SQLITE_OK;

@@ -18,11 +18,32 @@
 
 /* --- coming and going -------------------------------------------------------------------------- */
 
+static bool is_column_name(const char *name) {
+  static const char *const columns[] = {"key", "value", "root", "parent", "name", "depth"};
+  for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+    if (sqlite3_stricmp(name, columns[i]) == 0) return true;
+  }
+  return false;
+}
+
+int table_compare_keys(void *unused, int a_size, const void *a, int b_size, const void *b) {
+  (void)unused;
+  int order = memcmp(a, b, (size_t)(a_size < b_size ? a_size : b_size));
+  return order != 0 ? order : a_size - b_size;
+}
+
+#define NAMED_AS_A_COLUMN "a table cannot be named '%s', as one of its columns is"
+
+/* A foreign key that refers to the key would have SQLite look for the primary key's index in the database
+** file, where there is none: a malformed database. SQLite does not take an index whose collation is
+** not the column's own, and reports a foreign key mismatch instead, as for every virtual table. So the
+** primary key has a collation of its own, which compares as BINARY does. The column keeps BINARY. */
 static int declare(sqlite3 *connection, const char *name) {
-  char *sql = sqlite3_mprintf("CREATE TABLE x(key TEXT PRIMARY KEY NOT NULL, value, root HIDDEN, "
-                              "parent TEXT HIDDEN, name TEXT HIDDEN, depth INTEGER HIDDEN, "
-                              "\"%w\" HIDDEN) WITHOUT ROWID",
-                              name);
+  char *sql =
+      sqlite3_mprintf("CREATE TABLE x(key TEXT NOT NULL, value, root HIDDEN, "
+                      "parent TEXT HIDDEN, name TEXT HIDDEN, depth INTEGER HIDDEN, "
+                      "\"%w\" HIDDEN, PRIMARY KEY(key COLLATE " KEY_COLLATION ")) WITHOUT ROWID",
+                      name);
   if (sql == NULL) return SQLITE_NOMEM;
   int rc = sqlite3_declare_vtab(connection, sql);
   sqlite3_free(sql);
@@ -86,6 +107,10 @@ static int connect(sqlite3 *connection, session *s, int argc, const char *const 
                    sqlite3_vtab **out, char **message) {
   args a;
   table *t = NULL;
+  if (is_column_name(argv[2])) {
+    *message = sqlite3_mprintf("kvstore: " NAMED_AS_A_COLUMN, argv[2]);
+    return *message != NULL ? SQLITE_ERROR : SQLITE_NOMEM;
+  }
   int rc = args_parse(argc - 3, argv + 3, &a, message);
   if (rc != SQLITE_OK) return rc;
   rc = declare(connection, argv[2]);
@@ -140,14 +165,6 @@ static int table_destroy(sqlite3_vtab *base) {
   return table_disconnect(base);
 }
 
-static bool is_column_name(const char *name) {
-  static const char *const columns[] = {"key", "value", "root", "parent", "name", "depth"};
-  for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
-    if (sqlite3_stricmp(name, columns[i]) == 0) return true;
-  }
-  return false;
-}
-
 /* A log that is named after the table keeps its name when the table gets another. A file cannot be
 ** renamed in step with a transaction of the database; so the name goes into the schema, in the
 ** transaction of the ALTER TABLE, and stands or falls with it. SQLite has written the new name there
@@ -179,8 +196,7 @@ static int pin_log_name(table *t, const char *name) {
 static int table_rename(sqlite3_vtab *base, const char *name) {
   table *t = (table *)base;
   if (is_column_name(name)) {
-    return face_fail_text(base, SQLITE_ERROR,
-                          "a table cannot be named '%s', as one of its columns is", name);
+    return face_fail_text(base, SQLITE_ERROR, NAMED_AS_A_COLUMN, name);
   }
   int rc = t->link->table != NULL ? take_part(t) : pin_log_name(t, name);
   if (rc != SQLITE_OK) return rc;

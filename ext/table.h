@@ -24,6 +24,10 @@ typedef struct table {
   struct scan *spare;  /* a cursor that was closed, for the next statement; NULL: none */
 } table;
 
+/* The collation of the table's primary key, to be registered before the module. */
+#define KEY_COLLATION "kvstore_key"
+int table_compare_keys(void *unused, int a_size, const void *a, int b_size, const void *b);
+
 /* The module, for sqlite3_create_module_v2 with a session as client data. */
 extern const sqlite3_module table_module;
 

@@ -5,8 +5,14 @@
 ** SQLite itself carries out ROLLBACK, ABORT, FAIL and IGNORE when SQLITE_CONSTRAINT is returned, and
 ** REPLACE alone is done here.
 **
-** argv[0] is the key of the row that goes, NULL for an INSERT; argv[2 + column] are the values of
-** the row that comes, missing for a DELETE.
+** argv[0] is the key of the row that goes, NULL for an INSERT; argv[1] is the key of the row that comes,
+** NULL for an INSERT; argv[2 + column] are the values of the row that comes, missing for a DELETE.
+**
+** An UPDATE ... FROM calls for each match: a row that matches several times comes several times, under
+** the key that it had when the statement began. An ordinary table is given each row once, and passes
+** over rows that are no longer there; so a row is only changed here if its old key is still there: the
+** first match moves it. Of several matches that leave the key alone the last one counts. An UPDATE with
+** an aggregate and no match comes once, with NULL for the old key; it has no row to change.
 */
 #include "table.h"
 
@@ -27,7 +33,7 @@ static int read_key(sqlite3_vtab *base, sqlite3_value *value, row_key *out) {
     return SQLITE_CONSTRAINT_NOTNULL;
   }
   if (type == SQLITE_BLOB) {
-    return face_fail_text(base, SQLITE_MISMATCH, "a keypath is a text, not a blob");
+    return face_fail_text(base, SQLITE_CONSTRAINT_DATATYPE, "a keypath is a text, not a blob");
   }
   int rc = face_text_in_place(value, t->utf8, &out->bytes, &out->size);
   if (rc != SQLITE_OK) return rc;
@@ -143,8 +149,12 @@ static int move_row(table *t, sqlite3_value **argv, const row_key *old, const ro
 
 static int update_row(table *t, sqlite3_value **argv) {
   row_key old, key;
-  int rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
-  if (rc == SQLITE_OK) rc = face_text(argv[0], &old.bytes, &old.size);
+  int rc = face_text(argv[0], &old.bytes, &old.size);
+  if (rc != SQLITE_OK) return rc;
+  /* Moved or replaced by this statement already. Deleting what is not there changes nothing, and reports
+  ** a transaction that cannot go on, as after a fork. */
+  if (!kv_has(t->link->db, old.bytes, old.size)) return delete_row(t, argv[0]);
+  rc = read_key(&t->base, argv[2 + COLUMN_KEY], &key);
   if (rc != SQLITE_OK) return rc;
   bool same = old.size == key.size && memcmp(old.bytes, key.bytes, key.size) == 0;
   if (!same) return move_row(t, argv, &old, &key);
@@ -245,6 +255,7 @@ int write_update(sqlite3_vtab *base, int argc, sqlite3_value **argv, sqlite3_int
   if (rc != SQLITE_OK) return rc;
   if (argc == 1) return delete_row(t, argv[0]);
   bool insert = sqlite3_value_type(argv[0]) == SQLITE_NULL;
+  if (insert && sqlite3_value_type(argv[1]) != SQLITE_NULL) return SQLITE_OK; /* UPDATE of no row */
   if (insert && sqlite3_value_type(argv[2 + COLUMN_COMMAND]) != SQLITE_NULL) {
     return run_command(t, argv);
   }

@@ -50,7 +50,7 @@ static int check_version(store *s, bool *passed, kv_error *err) {
       rc = kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
     }
   }
-  tree_unpin(&s->tree, &pin);
+  if (tree_unpin(&s->tree, &pin)) store_tidy_by_reader(s);
   return rc;
 }
 

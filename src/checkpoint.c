@@ -276,13 +276,12 @@ static int change_over(checkpoint *c) {
   int rc = check_overtaken(c);
   if (rc == KV_OK) rc = commit_end(&c->store->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);
+  if (rc == KV_OK) rc = log_draft_match(&c->draft, c->fd, c->err); /* they may be others by now */
   return rc == KV_OK ? change_file(c, c->fd, end) : rc;
 }
 
 static int run(checkpoint *c) {
-  struct stat facts;
-  if (os.fstat(c->fd, &facts) != 0) return log_error(c->err, "fstat", c->store->path);
-  int rc = log_draft_begin(&c->draft, c->store->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
+  int rc = log_draft_replace(&c->draft, c->store->path, c->fd, c->pin.seq - 1, c->err);
   if (rc == KV_EBUSY) return under_way(c);
   if (rc != KV_OK) return rc;
   rc = check_overtaken(c);
@@ -310,14 +309,15 @@ static void give_back(const checkpoint *c) {
 
 /* --- a log that has lost its name ------------------------------------------------------------------------ */
 
+/* The draft has the rights of the log without a name, as far as the caller may give them: better another
+** owner than no log. */
 static int begin_rescue(checkpoint *c) {
   store *s = c->store;
-  struct stat facts;
+  rights like;
   pthread_mutex_lock(&s->follow.lock);
-  int rc = os.fstat(s->follow.fd, &facts) == 0 ? KV_OK : log_error(c->err, "fstat", s->path);
+  int rc = rights_read(s->follow.fd, &like) == 0 ? KV_OK : log_error(c->err, "fstat", s->path);
+  if (rc == KV_OK) rc = log_draft_begin(&c->draft, s->path, &like, c->pin.seq - 1, c->err);
   pthread_mutex_unlock(&s->follow.lock);
-  if (rc != KV_OK) return rc;
-  rc = log_draft_begin(&c->draft, s->path, facts.st_mode & 0777, c->pin.seq - 1, c->err);
   return rc == KV_EBUSY ? under_way(c) : rc;
 }
 
@@ -390,7 +390,9 @@ int checkpoint_run(store *s, kv_error *err) {
 static void *checkpointer_main(void *context) {
   store *s = context;
   checkpoint c = {.store = s, .fd = -1, .draft.writer.fd = -1};
-  if (run_and_free(&c) != KV_OK) { /* not again before it is half as large again */
+  int rc = run_and_free(&c);
+  store_tidy_all(s);
+  if (rc != KV_OK) { /* not again before it is half as large again */
     uint64_t end = share_log_end(s->share.page);
     uint64_t not_before = c.is_hopeless ? UINT64_MAX : end + end / 2;
     atomic_store(&s->checkpointer.not_before, not_before);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define FILLING_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back once it is written */
+#define FILLING_KEEP_MAX ((size_t)256 << 10) /* a larger buffer is given back once it is written */
 #define RELUCTANCE_NS 10000000u /* after this a commit does what should have been done for it */
 #define ALLOCATE_BATCH_MAX ((size_t)16 << 10) /* batches up to this size are worth room ahead */
 #define ALLOCATE_GROUP_MAX 100 /* NORMAL groups up to this size too: see log_write.h */
@@ -130,6 +130,14 @@ void commit_seal_others(commit_queue *q, uint64_t seq) {
   (void)tree_edit_seal(q->tree, seq);
   q->handed_seq = seq;
   if (q->flushing_seq < seq && durable_seq(q) >= seq) q->flushing_seq = seq;
+  show(q);
+  pthread_mutex_unlock(&q->lock);
+}
+
+/* It has the number of the version before it, and becomes visible with that. */
+void commit_seal_same(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  (void)tree_edit_seal(q->tree, q->tree->head->seq);
   show(q);
   pthread_mutex_unlock(&q->lock);
 }
@@ -326,6 +334,11 @@ static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
     int rc = KV_OK;
     if (q->failed == KV_OK && (durable_seq(q) < seq || is_cut_soft(q))) {
       rc = flush_as_owner(q, &why);
+    }
+    if (rc == KV_OK &&
+        atomic_load(&q->page->written_seq) < seq) { /* no flush would ever cover it */
+      rc = kv_error_set(&why, KV_EIO, "'%s-shm' lacks transactions that were committed",
+                        q->log.path);
     }
     share_lock_pass(s, &q->page->flush);
     if (rc != KV_OK) fail(q, rc, why.text);

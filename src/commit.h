@@ -144,6 +144,10 @@ void commit_suspend(commit_queue *q);
 ** visible. The caller has the right to edit the tree. */
 void commit_seal_others(commit_queue *q, uint64_t seq);
 
+/* Seal the tree's edit, which has changed nothing that can be read. The caller has the right to edit
+** the tree. */
+void commit_seal_same(commit_queue *q);
+
 /* Show what has become visible by what others did. */
 void commit_show(commit_queue *q);
 

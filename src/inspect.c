@@ -104,7 +104,7 @@ int inspect_open(const char *path, inspection **out, kv_error *err) {
   memset(i, 0, sizeof *i);
   size_t path_size = strlen(path) + 1;
   i->path = os.malloc(path_size);
-  int fd = os.open(path, O_RDONLY | O_NONBLOCK, 0);
+  int fd = os.open(path, O_RDONLY | O_NONBLOCK | OS_FOR_CHILDREN, 0);
   int reason = errno;
   struct stat facts;
   int rc = KV_OK;

@@ -109,13 +109,10 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   kv *db = os.malloc(sizeof *db);
   if (db == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
   store *s;
-  struct stat like;
-  mode_t mode = 0;
-  if (options->rights_from != NULL && os.stat(options->rights_from, &like) == 0) {
-    mode = like.st_mode & 0777;
-  }
+  rights like = {.known = false, .fd = -1};
+  if (options->rights_from != NULL) (void)rights_read_path(options->rights_from, &like);
   bool may_be_missing = options->readonly && options->may_be_missing;
-  rc = store_acquire(options->path, mode, options->readonly, may_be_missing, &s, notice, err);
+  rc = store_acquire(options->path, &like, options->readonly, may_be_missing, &s, notice, err);
   if (rc != KV_OK) {
     os.free(db);
     return rc;
@@ -278,7 +275,9 @@ static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_err
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
   if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
-  return how(&db->txn.store->queue, err);
+  rc = how(&db->txn.store->queue, err);
+  store_tidy_if_wanted(db->txn.store); /* what has become visible may have left much behind */
+  return rc;
 }
 
 int kv_flush(kv *db, kv_error *err) {
@@ -295,9 +294,11 @@ int kv_checkpoint(kv *db, kv_error *err) {
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
   if (db->readonly) return readonly_error(db, err);
-  if (s->path == NULL) return KV_OK;
-  rc = store_refresh(s, err); /* a log that was never written stays that way */
-  return rc == KV_OK && s->page != NULL ? checkpoint_run(s, err) : rc;
+  if (s->path != NULL) rc = store_refresh(s, err);
+  /* A log that was never written stays that way. */
+  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run(s, err);
+  store_tidy_all(s);
+  return rc;
 }
 
 /* --- cursors ---------------------------------------------------------------------------------- */
@@ -317,8 +318,12 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   return rc == KV_OK ? KV_OK : kv_error_set(err, rc, "out of memory");
 }
 
+static void unpin(store *s, tree_pin *pin) {
+  if (tree_unpin(&s->tree, pin)) store_tidy_by_reader(s);
+}
+
 void kv_cursor_let_go(kv_cursor *c) {
-  tree_unpin(&c->store->tree, &c->pin);
+  unpin(c->store, &c->pin);
   c->place.leaf = NULL;
   c->place.top = 0;
 }
@@ -373,7 +378,7 @@ int kv_cursor_open_newest(kv *db, kv_cursor **out, kv_error *err) {
 
 void kv_cursor_close(kv_cursor *c) {
   tree_cursor_free(&c->place);
-  tree_unpin(&c->store->tree, &c->pin);
+  unpin(c->store, &c->pin);
   os.free(c);
 }
 
@@ -439,7 +444,7 @@ uint64_t kv_cursor_rank(const kv_cursor *c, const char *key, size_t size) {
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 struct kv_walk {
-  tree *tree;
+  store *store;
   tree_pin pin;
   tree_walk place;
 };
@@ -450,7 +455,7 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
   if (rc != KV_OK) return rc;
   kv_walk *w = os.malloc(sizeof *w);
   if (w == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory");
-  w->tree = &db->txn.store->tree;
+  w->store = db->txn.store;
   rc = pin_now(db, &w->pin, err);
   if (rc != KV_OK) {
     os.free(w);
@@ -468,7 +473,7 @@ int kv_walk_open(kv *db, const char *root, size_t size, size_t depth_max, kv_wal
 
 void kv_walk_close(kv_walk *w) {
   tree_walk_free(&w->place);
-  tree_unpin(w->tree, &w->pin);
+  unpin(w->store, &w->pin);
   os.free(w);
 }
 
@@ -515,7 +520,10 @@ static int store_stats(store *s, kv_stats *out, kv_error *err) {
   tree_unpin(&s->tree, &pin);
   out->keys = counts.values;
   out->nodes = counts.nodes;
-  out->memory_bytes = atomic_load_explicit(&s->tree.memory.taken, memory_order_relaxed);
+  const pool *memory = &s->tree.memory;
+  uint64_t apart = atomic_load_explicit(&memory->apart, memory_order_relaxed);
+  out->memory_bytes = atomic_load_explicit(&memory->taken, memory_order_relaxed) + apart;
+  out->memory_used = atomic_load_explicit(&memory->bytes, memory_order_relaxed) + apart;
   out->replay_transactions = s->recovered.transactions;
   out->replay_ns = s->recovered.took_ns;
   out->torn_bytes = s->recovered.torn_size;

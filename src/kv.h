@@ -65,8 +65,9 @@ typedef struct kv_settings {
 /* How to open. A zeroed one with a path and settings is complete. */
 typedef struct kv_options {
   const char *path; /* relative to the working directory of now; NULL: volatile, without a log */
-  const char *rights_from; /* a new file gets the access rights of this one; NULL: 0644, less the
-                              umask. A file in its place that is not there counts as NULL */
+  const char *rights_from; /* a new file gets the access rights of this one, and its owner and group
+                              as far as the caller may give them; NULL: 0644, less the umask. A
+                              file in its place that is not there counts as NULL */
   const char *const *databases; /* files of SQLite databases, though they may be empty still, up to
                                    NULL: the log cannot be one of them, nor a side file of one
                                    (FILE-wal and the like). They are not opened. NULL: none */
@@ -195,8 +196,10 @@ int kv_flush_unless_busy(kv *db, kv_error *err);
 ** only while the last transactions are copied and the new file takes the old one's name. Other
 ** processes follow by themselves. If the log was removed or moved, and nothing has its name: write a new
 ** file there; the store goes on in it, or, once a commit has failed, is read-only until it is reopened.
-** KV_EMOVED (another file has the name), KV_ECANTOPEN (also a log that is mounted by itself), KV_EMISUSE (in a transaction), KV_EREADONLY, KV_EBUSY (another
-** checkpoint is under way, or the turn is not to be had for a minute), KV_EIO, KV_EFULL, KV_ENOMEM. */
+** KV_EMOVED (another file has the name), KV_ECANTOPEN (the new file cannot be created, or cannot be given
+** the log's owner and group; also a log that is mounted by itself), KV_EMISUSE (in a transaction),
+** KV_EREADONLY, KV_EBUSY (another checkpoint is under way, or the turn is not to be had for a minute),
+** KV_EIO, KV_EFULL, KV_ENOMEM. */
 int kv_checkpoint(kv *db, kv_error *err);
 
 /* Replace the handle's settings; they apply from the next commit on. */
@@ -304,6 +307,7 @@ typedef struct kv_stats {
   bool readonly;
   uint64_t keys, nodes;
   uint64_t memory_bytes; /* taken from the system for the tree */
+  uint64_t memory_used;  /* of them, in use: the tree, and what readers still see of older ones */
   uint64_t log_bytes;    /* of whole transactions */
   uint64_t commits, flushes;
   uint64_t written_bytes; /* appended since the store was opened */

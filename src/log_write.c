@@ -75,7 +75,9 @@ void log_writer_soil(log_writer *w) {
   char part[4096];
   for (uint64_t at = w->synced_end; at < w->end;) {
     size_t size = w->end - at < sizeof part ? (size_t)(w->end - at) : sizeof part;
-    if (os_read_exactly(w->fd, part, size, at) == 0) (void)os_write_all(w->fd, part, size, at);
+    ssize_t got = os_read_all(w->fd, part, size, at);
+    if (got == 0) break;
+    if (got == (ssize_t)size) (void)os_write_all(w->fd, part, size, at);
     at += size;
   }
 }
@@ -138,25 +140,58 @@ static bool begins_like_draft(int fd) {
   return memcmp(head, magic, (size_t)got) == 0 || memcmp(head, nothing, (size_t)got) == 0;
 }
 
-/* Only now that it is locked may the file be emptied: it could have been another process's draft,
-** which has got its name, or been dropped, between our open and our lock. */
-static int draft_own(log_draft *draft, kv_error *err) {
-  struct stat facts, named;
-  int fd = draft->writer.fd, rc;
-  const char *path = draft->writer.path, *temporary = draft->temporary_path;
-  bool locked = os.lock(fd, false, 0, 0) == 0;
-  if (!locked || os.fstat(fd, &facts) != 0 || facts.st_nlink != 1 ||
-      os.stat(temporary, &named) != 0 || !is_same_file(&facts, &named)) {
-    rc = kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", path);
-  } else if (!S_ISREG(facts.st_mode) || !begins_like_draft(fd)) {
-    rc = kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way of creating '%s'", temporary, path);
-  } else {
-    if (os_truncate(fd, 0) == 0) return KV_OK;
-    return log_error(err, "truncate", temporary);
+static int draft_busy(const log_draft *draft, kv_error *err) {
+  return kv_error_set(err, KV_EBUSY, "'%s' is in use by another process", draft->temporary_path);
+}
+
+static int draft_open(log_draft *draft, int flags, const rights *like) {
+  draft->writer.fd = os.open(draft->temporary_path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | flags,
+                             rights_mode_at_first(like));
+  return draft->writer.fd >= 0 ? 0 : -1;
+}
+
+/* Lock it. Only then can it be judged: it may have been another process's draft, which has got its
+** name, or been dropped, between our open and our lock. */
+static int draft_lock(log_draft *draft, struct stat *facts, kv_error *err) {
+  struct stat named;
+  int fd = draft->writer.fd;
+  if (os.lock(fd, false, 0, 0) == 0 && os.fstat(fd, facts) == 0 && facts->st_nlink == 1 &&
+      os.stat(draft->temporary_path, &named) == 0 && is_same_file(facts, &named)) {
+    return KV_OK;
   }
   os.close(fd);
   draft->writer.fd = -1;
-  return rc;
+  return draft_busy(draft, err);
+}
+
+/* Create the file anew, locked. What a crash left is removed, not emptied: it could be another user's,
+** or somebody could have it open who may not read the new log. */
+static int draft_create(log_draft *draft, const rights *like, kv_error *err) {
+  struct stat facts;
+  int rc = KV_OK;
+  bool there = draft_open(draft, O_CREAT | O_EXCL, like) != 0 && errno == EEXIST;
+  if (there && draft_open(draft, 0, like) == 0) {
+    rc = draft_lock(draft, &facts, err);
+    if (rc != KV_OK) return rc;
+    bool gone = S_ISREG(facts.st_mode) && begins_like_draft(draft->writer.fd) &&
+                os.unlink(draft->temporary_path) == 0;
+    os_close_locked(draft->writer.fd);
+    draft->writer.fd = -1;
+    if (!gone) {
+      return kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way of creating '%s'",
+                          draft->temporary_path, draft->path);
+    }
+    if (draft_open(draft, O_CREAT | O_EXCL, like) != 0 && errno == EEXIST) {
+      return draft_busy(draft, err);
+    }
+  }
+  if (draft->writer.fd >= 0) return draft_lock(draft, &facts, err);
+  int reason = errno;
+  if (there && reason == ENOENT) return draft_busy(draft, err); /* it has just got its name */
+  rc = log_error(NULL, "creation", draft->temporary_path);
+  return kv_error_set(err, rc == KV_EIO ? KV_ECANTOPEN : rc,
+                      "creation of '%s', which becomes '%s', failed: %s", draft->temporary_path,
+                      draft->path, strerror(reason));
 }
 
 void log_draft_clean(const char *path) {
@@ -174,33 +209,52 @@ void log_draft_clean(const char *path) {
   os.free(temporary);
 }
 
-int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t base_seq,
+int log_draft_begin(log_draft *draft, const char *path, const rights *like, uint64_t base_seq,
                     kv_error *err) {
-  *draft = (log_draft){.writer = {.fd = -1, .path = path, .header.base_seq = base_seq}};
+  static const rights none = {.known = false, .fd = -1};
+  *draft = (log_draft){.writer = {.fd = -1, .header.base_seq = base_seq}, .path = path};
   char line[LOG_HEADER_SIZE_MAX];
+  if (like == NULL) like = &none;
   int rc = random_id(draft->writer.header.id, path, err);
   if (rc != KV_OK) return rc;
   draft->temporary_path = with_suffix(path, DRAFT_SUFFIX);
   if (draft->temporary_path == NULL) {
     return kv_error_set(err, KV_ENOMEM, "out of memory creating '%s'", path);
   }
-  draft->writer.fd = os.open(draft->temporary_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
-                             mode != 0 ? mode : 0644);
-  if (draft->writer.fd < 0) {
-    rc = log_error(err, "creation", path);
-    if (rc == KV_EIO) rc = KV_ECANTOPEN;
-    if (err != NULL) err->code = rc;
-  } else {
-    rc = draft_own(draft, err);
-    if (rc == KV_OK && mode != 0 && os.fchmod(draft->writer.fd, mode) != 0) {
-      rc = log_error(err, "fchmod", draft->temporary_path);
-    }
+  draft->writer.path = draft->temporary_path; /* for errors; it has no other name yet */
+  rc = draft_create(draft, like, err);
+  if (rc == KV_OK && rights_give(draft->writer.fd, like, NULL) != 0) {
+    rc = log_error(err, "setting of the access rights", draft->temporary_path);
   }
   if (rc == KV_OK) {
     size_t size = log_format_header(line, &draft->writer.header);
     rc = log_writer_append(&draft->writer, line, size, err);
   }
   if (rc != KV_OK) log_draft_drop(draft);
+  return rc;
+}
+
+int log_draft_match(const log_draft *draft, int fd, kv_error *err) {
+  rights like;
+  bool same;
+  if (rights_read(fd, &like) != 0) return log_error(err, "fstat", draft->path);
+  if (rights_give(draft->writer.fd, &like, &same) != 0) {
+    return log_error(err, "setting of the access rights", draft->temporary_path);
+  }
+  if (same) return KV_OK;
+  return kv_error_set(
+      err, KV_ECANTOPEN,
+      "'%s' belongs to user %u and group %u, whose it would not be any more as a new "
+      "file: user %u, a member of that group, or root has to do this",
+      draft->path, (unsigned)like.owner, (unsigned)like.group, (unsigned)like.owner);
+}
+
+int log_draft_replace(log_draft *draft, const char *path, int fd, uint64_t base_seq,
+                      kv_error *err) {
+  rights like;
+  if (rights_read(fd, &like) != 0) return log_error(err, "fstat", path);
+  int rc = log_draft_begin(draft, path, &like, base_seq, err);
+  if (rc == KV_OK && (rc = log_draft_match(draft, fd, err)) != KV_OK) log_draft_drop(draft);
   return rc;
 }
 
@@ -211,7 +265,7 @@ uint64_t log_draft_inode(const log_draft *draft) {
 
 /* Give a draft the name of the log that is open as old_fd. */
 static int draft_replace(const log_draft *draft, int old_fd, kv_error *err) {
-  const char *path = draft->writer.path;
+  const char *path = draft->path;
   int rc = log_place_check(old_fd, path, err);
   if (rc != KV_OK || os.rename(draft->temporary_path, path) == 0) return rc;
   return errno == EBUSY ? log_place_mounted(path, err) : log_error(err, "rename to its name", path);
@@ -219,7 +273,7 @@ static int draft_replace(const log_draft *draft, int old_fd, kv_error *err) {
 
 /* Give it a name that nothing has. */
 static int draft_place(const log_draft *draft, kv_error *err) {
-  const char *path = draft->writer.path;
+  const char *path = draft->path;
   struct stat facts;
   if (os.link(draft->temporary_path, path) == 0) {
     os.unlink(draft->temporary_path);
@@ -234,7 +288,7 @@ static int draft_place(const log_draft *draft, kv_error *err) {
 }
 
 int log_draft_finish(log_draft *draft, int old_fd, log_writer *out, kv_error *err) {
-  const char *path = draft->writer.path;
+  const char *path = draft->path;
   int rc = KV_OK;
   if (os_sync_file(draft->writer.fd) != 0) rc = log_error(err, "fsync", draft->temporary_path);
   if (rc == KV_OK) rc = old_fd >= 0 ? draft_replace(draft, old_fd, err) : draft_place(draft, err);
@@ -251,6 +305,7 @@ int log_draft_finish(log_draft *draft, int old_fd, log_writer *out, kv_error *er
     log_draft_drop(draft);
     return rc;
   }
+  draft->writer.path = path;
   draft->writer.synced_end = draft->writer.end;
   (void)os.lock(draft->writer.fd, true, 0, 0);
   *out = draft->writer;

@@ -20,6 +20,7 @@
 
 #include "kv_base.h"
 #include "log_format.h"
+#include "rights.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -63,17 +64,30 @@ void log_writer_trim(log_writer *w);
 ** others (share.h), because their shared file was removed, or the log has two names. KV_EBUSY, KV_EIO. */
 int log_writer_share(const log_writer *w, kv_error *err);
 
+/* How much longer than the log's the names of the files beside it are at most: FILE-torn-OFFSET.N,
+** and of those that it cannot be written without: FILE-kvstore-new. */
+#define LOG_SUFFIX_MAX (sizeof "-torn-18446744073709551615.999" - 1)
+#define LOG_SUFFIX_NEEDED (sizeof "-kvstore-new" - 1)
+
 /* A new log under construction: PATH-kvstore-new, unknown to anyone until it is put in place. */
 typedef struct log_draft {
-  log_writer writer;
+  log_writer writer; /* of temporary_path */
+  const char *path;  /* borrowed */
   char *temporary_path;
 } log_draft;
 
-/* Begin a new log for path, with exactly the given access rights (0: 0644, less the umask) and a
+/* Begin a new log for path, with the access rights of the model (NULL: 0644, less the umask) and a
 ** random id. KV_EBUSY (another process has a draft for path); KV_ECANTOPEN (also if what has the
-** draft's name is no draft: it is left as it is). */
-int log_draft_begin(log_draft *draft, const char *path, mode_t mode, uint64_t base_seq,
+** draft's name is no draft, or somebody else's: it is left as it is). */
+int log_draft_begin(log_draft *draft, const char *path, const rights *like, uint64_t base_seq,
                     kv_error *err);
+
+/* The same for a draft that will replace the log open as fd: only if it can have that one's owner,
+** group and rights, which the owner and root can give, else KV_ECANTOPEN. */
+int log_draft_replace(log_draft *draft, const char *path, int fd, uint64_t base_seq, kv_error *err);
+
+/* Give it the rights that the log open as fd has by now. KV_ECANTOPEN, KV_EIO, KV_EFULL. */
+int log_draft_match(const log_draft *draft, int fd, kv_error *err);
 
 /* Sync the draft and give it its name: replacing the log that is open as old_fd, which must have that
 ** name still (KV_EMOVED), or (old_fd -1) failing with KV_EBUSY if something has the name. Then sync the

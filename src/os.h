@@ -18,7 +18,9 @@
 #include <sys/types.h>
 
 typedef struct os_table {
-  int (*open)(const char *path, int flags, mode_t mode); /* adds O_CLOEXEC */
+  /* Adds O_CLOEXEC. A forked child closes the file at once, so that it keeps no lock of its parent's
+  ** alive, unless flags have OS_FOR_CHILDREN. */
+  int (*open)(const char *path, int flags, mode_t mode);
   int (*close)(int fd);
   ssize_t (*pread)(int fd, void *data, size_t size, off_t offset);
   ssize_t (*pwrite)(int fd, const void *data, size_t size, off_t offset);
@@ -26,6 +28,12 @@ typedef struct os_table {
   int (*fsync)(int fd);
   int (*ftruncate)(int fd, off_t size);
   int (*fchmod)(int fd, mode_t mode);
+  int (*fchown)(int fd, uid_t owner, gid_t group);
+  uid_t (*geteuid)(void);
+  /* Extended attributes; setting one to NULL removes it. */
+  ssize_t (*get_attribute)(int fd, const char *name, void *value, size_t size);
+  int (*set_attribute)(int fd, const char *name, const void *value, size_t size);
+  ssize_t (*list_attributes)(int fd, char *names, size_t size);
   int (*fstat)(int fd, struct stat *out);
   int (*stat)(const char *path, struct stat *out);
   int (*lstat)(const char *path, struct stat *out);
@@ -39,7 +47,8 @@ typedef struct os_table {
   int (*lock)(int fd, bool shared, uint64_t offset, uint64_t size); /* size 0: to the end */
   int (*unlock)(int fd, uint64_t offset, uint64_t size);
   int (*is_locked)(int fd, uint64_t offset, uint64_t size); /* by another: 1, 0; -1 and errno */
-  /* A shared mapping from offset 0, in the place of the one at `at` if that is not NULL; or NULL. */
+  /* A shared mapping from offset 0, in the place of the one at `at` if that is not NULL; or NULL. In
+  ** a forked child zeros take its place. */
   void *(*map)(int fd, size_t size, void *at, bool writable);
   void (*unmap)(void *mapping, size_t size);
   /* Wait until woken, but for at most ns, if *word is still `expected`; wake all that wait. Between
@@ -57,13 +66,28 @@ typedef struct os_table {
   void *(*malloc)(size_t size);
   void *(*realloc)(void *data, size_t size);
   void (*free)(void *data);
-  /* Memory from malloc, aligned and a multiple of OS_HUGE_PAGE, shall lie in huge pages if it can. */
+  /* Pages from the system, zeroed, as many bytes as a power of two says and aligned to that; NULL if
+  ** there are none. They go back at once, whatever else the process has allocated. */
+  void *(*take_pages)(size_t size);
+  void (*give_pages)(void *data, size_t size);
+  /* Pages, aligned and a multiple of OS_HUGE_PAGE, shall lie in huge ones if they can. */
   void (*use_huge_pages)(void *data, size_t size);
+  /* What was freed and is still with the allocator goes back to the system. */
+  void (*trim)(void);
 } os_table;
 
 #define OS_HUGE_PAGE ((size_t)2 << 20)
 
+#define OS_FOR_CHILDREN (1 << 30) /* a flag of open: a forked child goes on using the file */
+
 extern os_table os;
+
+/* Have fork handled as open and map say. Called by the first open; whoever registers handlers of its
+** own, which take locks, calls it before, so that its locks are taken first. */
+void os_handle_forks(void);
+
+/* The functions below go on after EINTR, but not for ever: after OS_EINTR_MAX in a row it is an error. */
+#define OS_EINTR_MAX 1000u
 
 /* Write all of data at offset, going on after EINTR and short writes. 0, or -1 and errno. */
 int os_write_all(int fd, const void *data, size_t size, uint64_t offset);

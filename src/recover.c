@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define COPY_SIZE ((size_t)64 << 10)
+#define TAILS_MAX                                                                                  \
+  999u /* with one number: the longest name is LOG_SUFFIX_MAX longer than the log's */
 #define CONVERT_BATCH ((size_t)1 << 20)
 
 /* A replay under way. */
@@ -336,23 +338,31 @@ int recover_replay(int fd, const char *path, tree *t, uint64_t last_seq, recover
 
 /* --- making it ready for writing ---------------------------------------------------------------- */
 
-#define TAIL_NAME_MORE sizeof "-torn-18446744073709551615.4294967295"
-
 /* Room for the name of a torn tail's file; the caller frees it with os.free. */
 static char *tail_name(const char *path) {
-  return os.malloc(strlen(path) + TAIL_NAME_MORE);
+  return os.malloc(strlen(path) + LOG_SUFFIX_MAX + 1);
 }
 
-/* Create the file for a torn tail; its name goes to `name`, which is tail_name's. */
-static int create_for_tail(const char *path, const recovery *found, char *name, int *copy,
+/* Create the file for a torn tail, with the log's owner and rights as far as these can be given; its
+** name goes to `name`, which is tail_name's. */
+static int create_for_tail(int fd, const char *path, const recovery *found, char *name, int *copy,
                            kv_error *err) {
-  size_t name_size = strlen(path) + TAIL_NAME_MORE;
+  size_t name_size = strlen(path) + LOG_SUFFIX_MAX + 1;
+  rights like;
   *copy = -1;
   for (unsigned attempt = 0; *copy < 0; attempt++) {
     (void)snprintf(name, name_size, attempt == 0 ? "%s-torn-%" PRIu64 : "%s-torn-%" PRIu64 ".%u",
                    path, found->end, attempt);
     *copy = os.open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    if (*copy < 0 && errno != EEXIST) return log_error(err, "creation", name);
+    if (*copy < 0 && (errno != EEXIST || attempt == TAILS_MAX)) {
+      return log_error(err, "creation", name);
+    }
+  }
+  if (rights_read(fd, &like) != 0 || rights_give(*copy, &like, NULL) != 0) {
+    int rc = log_error(err, "setting of the access rights", name);
+    os.close(*copy);
+    os.unlink(name);
+    return rc;
   }
   return KV_OK;
 }
@@ -363,7 +373,7 @@ static int save_tail(int fd, const char *path, const recovery *found, char *name
   char *part = os.malloc(COPY_SIZE);
   if (part == NULL)
     return kv_error_set(err, KV_ENOMEM, "out of memory saving the end of '%s'", path);
-  int rc = create_for_tail(path, found, name, &copy, err);
+  int rc = create_for_tail(fd, path, found, name, &copy, err);
   if (rc != KV_OK) {
     os.free(part);
     return rc;
@@ -450,10 +460,8 @@ static int convert_line(void *context, const log_record *record) {
 }
 
 static int convert(int fd, const char *path, const recovery *found, log_draft *out, kv_error *err) {
-  struct stat facts;
-  if (os.fstat(fd, &facts) != 0) return log_error(err, "fstat", path);
   conversion c = {.err = err};
-  int rc = log_draft_begin(&c.draft, path, facts.st_mode & 0777, 0, err);
+  int rc = log_draft_replace(&c.draft, path, fd, 0, err);
   if (rc != KV_OK) return rc;
   recovery passed = {.size = found->size};
   replay p = {.path = path, .found = &passed};

@@ -377,14 +377,16 @@ static int open_old(copying *c, int *fd, struct stat *facts) {
 int repair_write(const repair *r, const char *new_path, repair_progress *progress, void *context,
                  kv_error *err) {
   copying c = {.plan = r, .seq = r->summary.base_seq, .err = err};
-  struct stat facts = {0}, there;
+  struct stat facts, there;
+  rights like;
   int fd = -1;
   if (os.stat(new_path, &there) == 0) {
     return kv_error_set(err, KV_EBUSY, "'%s' exists, and is not overwritten", new_path);
   }
   int rc = open_old(&c, &fd, &facts);
+  if (rc == KV_OK && rights_read(fd, &like) != 0) rc = log_error(err, "fstat", r->path);
   if (rc == KV_OK) {
-    rc = log_draft_begin(&c.draft, new_path, facts.st_mode & 0777, r->summary.base_seq, err);
+    rc = log_draft_begin(&c.draft, new_path, &like, r->summary.base_seq, err);
     if (rc == KV_OK) {
       rc = copy_pieces(&c, progress, context);
       log_writer out = {.fd = -1};

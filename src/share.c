@@ -14,6 +14,7 @@
 #define LIVENESS_NS 10000000u /* how often who waits asks whether the owner is alive */
 
 static const char magic[16] = "kvstore share 2", suffix[] = "-shm";
+#define MAGIC_NAME_SIZE (sizeof "kvstore share " - 1) /* that of every version */
 
 _Static_assert(offsetof(share_page, published_seq) == 64 && offsetof(share_page, turn) % 64 == 0 &&
                    offsetof(share_page, flush) % 64 == 0,
@@ -42,11 +43,67 @@ static char *page_path(const char *log_path) {
   return path;
 }
 
-static bool has_name(int fd, const char *path) {
+/* Whether the open file has the name; -1: it cannot be told. */
+static int has_name(int fd, const char *path) {
   struct stat facts, named;
-  return os.fstat(fd, &facts) == 0 && os.stat(path, &named) == 0 && facts.st_dev == named.st_dev &&
-         facts.st_ino == named.st_ino;
+  if (os.fstat(fd, &facts) != 0) return -1;
+  if (os.stat(path, &named) != 0) return errno == ENOENT ? 0 : -1;
+  return facts.st_dev == named.st_dev && facts.st_ino == named.st_ino;
 }
+
+/* --- whose it is ------------------------------------------------------------------------------ */
+
+/* Whether a file that has the name is one of ours, not somebody's notes: it begins as a page of any
+** version, as much as there is of it; or it is what a crash of the machine left of one, which may have
+** lost its first sector, or be of the right size and hold anything. -1 and errno: it cannot be read. */
+static int is_like_page(int fd, const struct stat *facts) {
+  char head[64] = {0};
+  static const char nothing[sizeof head];
+  ssize_t got = os_read_all(fd, head, sizeof head, 0);
+  if (got < 0) return -1;
+  size_t size = (size_t)got < MAGIC_NAME_SIZE ? (size_t)got : MAGIC_NAME_SIZE;
+  bool is_shorter = facts->st_size < (off_t)sizeof(share_page);
+  return facts->st_size == (off_t)sizeof(share_page) || memcmp(head, magic, size) == 0 ||
+         (is_shorter && memcmp(head, nothing, sizeof head) == 0);
+}
+
+/* Whether who has made the page could change the log as well, so that he need not lie about it: its
+** owner, root, we; or the members of its group, whom giving the file to that group proves to be some,
+** but for a folder that gives what strangers make to it. */
+static bool is_trusted(const share *s, const struct stat *page, const rights *log) {
+  struct stat folder;
+  if (page->st_uid == 0 || page->st_uid == os.geteuid()) return true;
+  if (!log->known) return false;
+  if (page->st_uid == log->owner || (log->mode & S_IWOTH) != 0) return true;
+  if ((log->mode & S_IWGRP) == 0 || page->st_gid != log->group) return false;
+  char *name = os_folder_of(s->path);
+  bool open_to_strangers = name == NULL || os.stat(name, &folder) != 0 ||
+                           ((folder.st_mode & S_ISGID) != 0 && (folder.st_mode & S_IWOTH) != 0);
+  os.free(name);
+  return !open_to_strangers;
+}
+
+/* KV_OK if the open file may be the page. */
+static int check_whose(const share *s, const rights *log, kv_error *err) {
+  struct stat facts;
+  if (os.fstat(s->fd, &facts) != 0) return fail(err, "fstat", s->path);
+  const char *why = !S_ISREG(facts.st_mode) ? "it is not a regular file"
+                    : facts.st_nlink > 1    ? "the file has another name too"
+                                            : NULL;
+  if (why == NULL) {
+    int is = is_like_page(s->fd, &facts);
+    if (is < 0) return fail(err, "read", s->path);
+    if (is == 0) why = "it is none that kvstore makes";
+  }
+  if (why != NULL) return kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way: %s", s->path, why);
+  if (is_trusted(s, &facts, log)) return KV_OK;
+  return kv_error_set(err, KV_ECANTOPEN,
+                      "'%s' was made by user %u, who could make us write in the wrong place of the "
+                      "log: only its owner, root or we may have made it; remove it",
+                      s->path, (unsigned)facts.st_uid);
+}
+
+/* --- opening ------------------------------------------------------------------------------------ */
 
 /* Lock a byte, waiting while another has it. */
 static int lock_join(share *s, kv_error *err) {
@@ -67,33 +124,82 @@ static int lock_join(share *s, kv_error *err) {
 static void remove_if_ours(const share *s) {
   struct stat facts;
   if (os.fstat(s->fd, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size == 0 &&
-      has_name(s->fd, s->path)) {
+      has_name(s->fd, s->path) == 1) {
     os.unlink(s->path);
   }
 }
 
-/* Open the file and lock it for joining; it may be removed by who leaves until it is locked. */
-static int open_and_lock(share *s, mode_t mode, kv_error *err) {
-  for (;;) {
-    s->fd = os.open(s->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode != 0 ? mode : 0644);
-    if (s->fd < 0) return fail(err, "opening", s->path);
-    const char *network = os.network_name(s->fd);
-    if (network != NULL) {
+/* Open the file, or create it; *created tells which. It is created by that name alone, so that a
+** sticky folder's protection of others' files does not keep us from opening the log owner's. */
+static int open_file(share *s, const rights *log, bool *created, kv_error *err) {
+  int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK;
+  *created = false;
+  s->fd = os.open(s->path, flags, 0);
+  if (s->fd < 0 && errno == ENOENT) {
+    s->fd = os.open(s->path, flags | O_CREAT | O_EXCL, rights_mode_at_first(log));
+    *created = s->fd >= 0;
+    if (*created && rights_give(s->fd, log, NULL) != 0) {
+      int rc = fail(err, "setting of the access rights", s->path);
       remove_if_ours(s);
-      return kv_error_set(err, KV_ECANTOPEN,
-                          "'%s' is on a network file system (%s), where processes cannot share "
-                          "memory; readonly=1 reads what it holds",
-                          s->path, network);
+      return rc;
     }
-    int rc = lock_join(s, err);
+    if (s->fd < 0 && errno == EEXIST) return KV_OK; /* again */
+  }
+  return s->fd >= 0 ? KV_OK : fail(err, "opening", s->path);
+}
+
+static int check_network(const share *s, kv_error *err) {
+  const char *network = os.network_name(s->fd);
+  if (network == NULL) return KV_OK;
+  return kv_error_set(err, KV_ECANTOPEN,
+                      "'%s' is on a network file system (%s), where processes cannot share "
+                      "memory; readonly=1 reads what it holds",
+                      s->path, network);
+}
+
+/* Open and lock it once; *there is false if it was removed by who left before it was locked. Whose it
+** is can be judged only when it is locked, for who creates the log does it then. But somebody's notes,
+** or a page whose maker the log shows to be a stranger, are not locked and not waited for. */
+static int open_once(share *s, const char *log_path, const rights *like, bool *there,
+                     kv_error *err) {
+  bool created;
+  rights log = *like;
+  *there = false;
+  int rc = open_file(s, like, &created, err);
+  if (rc != KV_OK || s->fd < 0) return rc;
+  rc = check_network(s, err);
+  if (rc == KV_OK && !created && like->fd >= 0) rc = check_whose(s, like, err);
+  if (rc == KV_OK) rc = lock_join(s, err);
+  if (rc != KV_OK) {
+    if (created) remove_if_ours(s);
+    return rc;
+  }
+  int has = has_name(s->fd, s->path);
+  if (has < 0) return fail(err, "stat", s->path);
+  *there = has == 1;
+  if (!*there || created) return KV_OK;
+  (void)rights_read_path(log_path, &log);
+  return check_whose(s, &log, err);
+}
+
+/* Open the file and lock it for joining. */
+static int open_and_lock(share *s, const char *log_path, const rights *like, kv_error *err) {
+  uint64_t end_ns = os.now_ns() + JOIN_WAIT_NS;
+  for (;;) {
+    bool there;
+    int rc = open_once(s, log_path, like, &there, err);
     if (rc != KV_OK) return rc;
-    if (has_name(s->fd, s->path)) break;
-    os_close_locked(s->fd);
+    if (there) break;
+    if (s->fd >= 0) os_close_locked(s->fd);
+    s->fd = -1;
+    if (os.now_ns() >= end_ns) {
+      return kv_error_set(err, KV_EBUSY, "'%s' has been removed and made again for a minute",
+                          s->path);
+    }
+    os_pause(JOIN_PAUSE_NS);
   }
-  struct stat facts;
-  if (mode != 0 && os.fstat(s->fd, &facts) == 0 && (facts.st_mode & 0777) != mode) {
-    (void)os.fchmod(s->fd, mode); /* if it is another user's, that one has done it */
-  }
+  /* Also where another user's process, or an older version, has left it; if we may not, that is so. */
+  (void)rights_give(s->fd, like, NULL);
   return KV_OK;
 }
 
@@ -101,9 +207,6 @@ static int open_and_lock(share *s, mode_t mode, kv_error *err) {
 static int map_page(share *s, kv_error *err) {
   struct stat facts;
   if (os.fstat(s->fd, &facts) != 0) return fail(err, "fstat", s->path);
-  if (!S_ISREG(facts.st_mode)) {
-    return kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way: it is not a regular file", s->path);
-  }
   if (facts.st_size < (off_t)sizeof(share_page)) {
     /* Written, not only made longer: a page without room on the disk could not be touched. */
     static const char zeros[sizeof(share_page)];
@@ -161,11 +264,12 @@ static void reset_page(share_page *page) {
   share_announce(page, NULL, 0);
 }
 
-int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_error *err) {
+int share_join(share *s, const char *log_path, const rights *like, bool *alone, kv_error *err) {
+  static const rights none = {.known = false, .fd = -1};
   assert(s->page == NULL);
   *s = (share){.fd = -1, .path = page_path(log_path)};
   if (s->path == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", log_path);
-  int rc = open_and_lock(s, mode, err);
+  int rc = open_and_lock(s, log_path, like != NULL ? like : &none, err);
   bool locked = rc == KV_OK;
   int others = 0;
   if (rc == KV_OK) {
@@ -208,7 +312,7 @@ void share_leave(share *s) {
   if (last) {
     atomic_store(&s->page->published_seq, SHARE_CLOSED);
     atomic_store(&s->page->ready, 0);
-    if (has_name(s->fd, s->path)) os.unlink(s->path); /* else it was removed by hand */
+    if (has_name(s->fd, s->path) == 1) os.unlink(s->path); /* else it was removed by hand */
   }
   give_up(s);
 }
@@ -219,9 +323,11 @@ bool share_look(share *s, const char *log_path) {
   if (s->path == NULL) return false;
   if (s->fd >= 0) os.close(s->fd);
   struct stat facts;
+  rights log = {.known = false};
   bool mapped = false;
+  (void)rights_read_path(log_path, &log);
   s->fd = os.open(s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-  if (s->fd >= 0 && os.fstat(s->fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
+  if (s->fd >= 0 && check_whose(s, &log, NULL) == KV_OK && os.fstat(s->fd, &facts) == 0 &&
       facts.st_size >= (off_t)sizeof(share_page) &&
       os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 1) {
     share_page *page = os.map(s->fd, sizeof(share_page), s->page, false);
@@ -229,11 +335,6 @@ bool share_look(share *s, const char *log_path) {
     if (mapped) s->page = page;
   }
   return mapped && is_page(s->page);
-}
-
-void share_forget(share *s) {
-  if (s->fd >= 0) os.close(s->fd);
-  s->fd = -1;
 }
 
 /* --- locks -------------------------------------------------------------------------------------- */
@@ -348,7 +449,9 @@ void share_raise(_Atomic uint64_t *counter, uint64_t to) {
 
 /* --- the file ----------------------------------------------------------------------------------- */
 
+/* What is read while the file changes a thousand times, which no process does, is caught later. */
 void share_read_file(const share_page *page, share_file *out) {
+  unsigned tries = 0;
   do {
     out->generation = atomic_load(&page->generation);
     unsigned at = out->generation & 1;
@@ -358,7 +461,8 @@ void share_read_file(const share_page *page, share_file *out) {
     out->snapshot_end = atomic_load(&page->files[at].snapshot_end);
     out->end = atomic_load(&page->files[at].end);
     out->size = atomic_load(&page->files[at].size);
-  } while (atomic_load(&page->generation) != out->generation);
+  } while (atomic_load(&page->generation) != out->generation && ++tries < 1000);
+  out->id[SHARE_ID_SIZE - 1] = '\0';
 }
 
 bool share_is_file(const share_file *file, const char *id, uint64_t inode) {
@@ -401,7 +505,9 @@ uint64_t share_log_end(const share_page *page) {
 }
 
 uint64_t share_size(const share_page *page) {
-  return atomic_load(&page->files[atomic_load(&page->generation) & 1].size);
+  unsigned at = atomic_load(&page->generation) & 1;
+  uint64_t end = atomic_load(&page->files[at].end), size = atomic_load(&page->files[at].size);
+  return size > end ? size : end;
 }
 
 void share_set_end(share_page *page, uint64_t end, uint64_t size) {

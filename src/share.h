@@ -38,6 +38,7 @@
 #define SHARE_H
 
 #include "kv_base.h"
+#include "rights.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -100,12 +101,13 @@ typedef struct share {
 
 /* --- coming and going ------------------------------------------------------------------------- */
 
-/* Open the shared file of a log, making it if need be with the rights `mode`, and lock it for
-** joining, waiting while others join. *alone tells whether nobody else is a member; then the page
+/* Open the shared file of a log, making it if need be with the rights of the model (NULL: none; its fd
+** >= 0: it is the log itself), and lock it for joining, waiting while others join. *alone tells whether nobody else is a member; then the page
 ** holds nothing, and the caller fills it and ends with share_ready. share_joined must follow in
 ** either case, or share_leave. KV_EBUSY (somebody has been joining for a minute, or every place is
-** taken), KV_ECANTOPEN, KV_EIO, KV_EFULL, KV_ENOMEM. */
-int share_join(share *s, const char *log_path, mode_t mode, bool *alone, kv_error *err);
+** taken), KV_ECANTOPEN (also if what has the name is none of ours: it is left as it is), KV_EIO,
+** KV_EFULL, KV_ENOMEM. */
+int share_join(share *s, const char *log_path, const rights *like, bool *alone, kv_error *err);
 void share_ready(share *s);
 void share_joined(share *s);
 
@@ -117,9 +119,6 @@ void share_leave(share *s);
 /* Map the page for looking only, without write permission; again if the one that was looked at is
 ** closed. False if there is none that is in use. share_leave ends it. */
 bool share_look(share *s, const char *log_path);
-
-/* In a forked child: close what was inherited, leaving the parent's locks alone. */
-void share_forget(share *s);
 
 /* --- the turn and the flush --------------------------------------------------------------------- */
 

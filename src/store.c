@@ -28,15 +28,9 @@ static void after_fork_in_parent(void) {
   pthread_mutex_unlock(&list_lock);
 }
 
-/* The lock on a log belongs to the open file, which parent and child would share. */
+/* What was open is closed already (os.h), whatever other threads of the parent were doing with it. */
 static void after_fork_in_child(void) {
-  unsigned before = atomic_fetch_add(&forks, 1);
-  for (store *s = list; s != NULL; s = s->next) {
-    if (s->forks != before || !s->open) continue;
-    if (s->queue.log.fd >= 0) os.close(s->queue.log.fd);
-    if (s->follow.fd >= 0) os.close(s->follow.fd);
-    share_forget(&s->share);
-  }
+  atomic_fetch_add(&forks, 1);
   pthread_mutex_unlock(&list_lock);
 }
 
@@ -74,6 +68,7 @@ static void settle_all(void) {
 }
 
 static void prepare_process(void) {
+  os_handle_forks();
   (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   (void)atexit(settle_all);
 }
@@ -82,11 +77,17 @@ static void prepare_process(void) {
 
 #define LINKS_MAX 40 /* symbolic links in a row, as many as the kernel follows */
 
+static const char name_limit[] = "a log's name has at most 225 bytes, its path at most 4065; ";
+
+_Static_assert(NAME_MAX - LOG_SUFFIX_MAX == 225 && PATH_MAX - 1 - LOG_SUFFIX_MAX == 4065,
+               "what the error says");
+
 /* Say why a path cannot be opened; where it is a link, what that leads to. */
 static int path_error(const char *path, const char *target, int reason, kv_error *err) {
   int code = reason == ENOMEM ? KV_ENOMEM : KV_ECANTOPEN;
   if (target == path) {
-    return kv_error_set(err, code, "cannot open '%s': %s", path, strerror(reason));
+    return kv_error_set(err, code, "%scannot open '%s': %s",
+                        reason == ENAMETOOLONG ? name_limit : "", path, strerror(reason));
   }
   return kv_error_set(err, code, "cannot open '%s', a symbolic link to '%s': %s", path, target,
                       strerror(reason));
@@ -187,6 +188,7 @@ static int open_store(store *s, kv_error *err) {
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
   int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  if (rc == KV_OK) store_tidy_followed(s);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
   (void)store_leave(s, NULL);
@@ -204,14 +206,14 @@ static void store_free(store *s) {
   os.free(s);
 }
 
-static store *store_new(char *path, mode_t file_mode, bool readonly, bool may_be_missing) {
+static store *store_new(char *path, const rights *file_rights, bool readonly, bool may_be_missing) {
   store *s = os.malloc(sizeof *s);
   if (s == NULL) return NULL;
   memset(s, 0, sizeof *s);
   s->path = path;
   s->readonly = readonly;
   s->may_be_missing = may_be_missing;
-  s->file_mode = file_mode;
+  s->file_rights = *file_rights;
   s->follow.fd = s->share.fd = -1;
   s->forks = atomic_load(&forks);
   pthread_mutex_init(&s->opening, NULL);
@@ -221,8 +223,8 @@ static store *store_new(char *path, mode_t file_mode, bool readonly, bool may_be
 }
 
 /* Find the store of a path in the list, or put a new one there; takes the path over. */
-static int list_enter(char *path, mode_t file_mode, bool readonly, bool may_be_missing, store **out,
-                      kv_error *err) {
+static int list_enter(char *path, const rights *file_rights, bool readonly, bool may_be_missing,
+                      store **out, kv_error *err) {
   static pthread_once_t prepared = PTHREAD_ONCE_INIT;
   pthread_once(&prepared, prepare_process);
   pthread_mutex_lock(&list_lock);
@@ -234,7 +236,7 @@ static int list_enter(char *path, mode_t file_mode, bool readonly, bool may_be_m
   }
   if (s != NULL) {
     os.free(path);
-  } else if ((s = store_new(path, file_mode, readonly, may_be_missing)) == NULL) {
+  } else if ((s = store_new(path, file_rights, readonly, may_be_missing)) == NULL) {
     os.free(path);
     pthread_mutex_unlock(&list_lock);
     return kv_error_set(err, KV_ENOMEM, "out of memory");
@@ -256,12 +258,12 @@ static int check_named(const store *s, kv_error *err) {
   return store_check_named(s, (uint64_t)facts.st_ino, err);
 }
 
-int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
+int store_acquire(const char *path, const rights *file_rights, bool readonly, bool may_be_missing,
                   store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
   int rc = path != NULL ? store_canonical_path(path, &canonical, err) : KV_OK;
-  if (rc == KV_OK) rc = list_enter(canonical, file_mode, readonly, may_be_missing, &s, err);
+  if (rc == KV_OK) rc = list_enter(canonical, file_rights, readonly, may_be_missing, &s, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->opening);
   if (!s->open) {

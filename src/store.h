@@ -15,8 +15,8 @@
 ** in the log where it is behind (store_follow.c); who has the turn does so before it writes. A store
 ** opened read-only joins nobody: it looks at the others' page if there is one, else at the file.
 **
-** After a fork the child closes what it inherited of the files, so that locks stay with the parent
-** alone; and closing unlocks first, for a child that has not come to it yet.
+** A forked child closes and unmaps at once what it inherited of the files (os.h), so that locks stay
+** with the parent alone; and closing unlocks first, for a child that has not come to it yet.
 **
 ** At the process's end what is open is flushed and the room ahead cut off, for programs that exit
 ** without closing.
@@ -45,7 +45,7 @@ typedef struct store {
   bool readonly;
   bool may_be_missing; /* readonly: without a file it is empty, until there is one */
   unsigned forks;      /* of this process when the store was opened */
-  mode_t file_mode;    /* for creating the file, as log_draft_begin has it */
+  rights file_rights;  /* for creating the file */
   tree tree;
   commit_queue queue;
   recovery recovered; /* what opening found */
@@ -58,8 +58,11 @@ typedef struct store {
     int fd;               /* of the log, for reading; -1: there is none yet */
     uint64_t generation;  /* of that file */
     recovery at;          /* how far the tree is: at.seq, at.end */
-    struct stat seen;     /* without a page: what the file looked like then */
-    bool appending; /* the process has the turn, and the tree's edit belongs to its owner; at.end
+    struct {
+      uint64_t generation, seq, end;
+    } confirmed;      /* what the log itself was seen to say of its end */
+    struct stat seen; /* without a page: what the file looked like then */
+    bool appending;   /* the process has the turn, and the tree's edit belongs to its owner; at.end
                        stays behind */
   } follow;
   struct {
@@ -83,7 +86,7 @@ typedef struct store {
 ** need not exist yet, unless readonly and not may_be_missing. *notice (may be NULL) gets a sentence, once, if opening had to
 ** cut off a torn tail. The caller gives the store back with store_release.
 ** KV_ENOMEM, KV_EIO, KV_EBUSY (see share_join), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED. */
-int store_acquire(const char *path, mode_t file_mode, bool readonly, bool may_be_missing,
+int store_acquire(const char *path, const rights *file_rights, bool readonly, bool may_be_missing,
                   store **out, kv_error *notice, kv_error *err);
 
 /* The one absolute name of a file that may not exist yet: its folder's real path and its own name, or
@@ -148,6 +151,20 @@ int store_repair(store *s, kv_error *err);
 /* KV_OK if a file of that number, which has the log's name, is what the processes on the log have open, or
 ** the next one. Else KV_EMOVED; or KV_EIO, KV_ECANTOPEN. */
 int store_check_named(const store *s, uint64_t inode, kv_error *err);
+/* With the turn, the tree having all that is written: whether the log says as well that it ends where
+** the page says that it does, before anything is written there. Without a system call if it ends where
+** it did when it was asked last, or when this process passed the turn on (store_note_end).
+** KV_EDAMAGED, KV_EIO. */
+int store_confirm(store *s, kv_error *err);
+
+static inline void store_note_end(store *s) {
+  s->follow.confirmed.generation = s->follow.generation;
+  s->follow.confirmed.seq = s->follow.at.seq;
+  s->follow.confirmed.end = s->follow.at.end;
+}
+
+/* The same for who leaves last, without an error. */
+bool store_confirms_end(const store *s);
 
 /* The part of it that finds the file. */
 int store_find_file(store *s, kv_error *err);
@@ -165,5 +182,28 @@ int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *
 int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
 
 void store_turn_pass(store *s, const void *owner);
+
+/* --- giving memory back (store_tidy.c) -------------------------------------------------------------- */
+
+/* A little of it. By who has the right to edit the tree, no edit being open. */
+void store_tidy_here(store *s);
+
+/* In proportion to what others have changed, by who has followed them, with follow.lock. */
+void store_tidy_followed(store *s);
+
+/* Where a reader has let go, or a transaction has ended: free what no reader needs any more, and move
+** what keeps memory from going back, in proportion to what the transaction has changed. Does nothing if
+** somebody else has the right to edit the tree: who has it will do it. */
+void store_tidy_by_reader(store *s);
+void store_tidy_by_writer(store *s);
+
+/* All of it, by who has time and not the turn. */
+void store_tidy_all(store *s);
+
+static inline void store_tidy_if_wanted(store *s) {
+  if (tree_has_much_garbage(&s->tree) || tree_is_sparse(&s->tree, false)) {
+    store_tidy_by_writer(s);
+  }
+}
 
 #endif

@@ -51,6 +51,7 @@ static int read_on(store *s, uint64_t size, uint64_t last_seq, kv_error *err) {
   if (rc == KV_OK && to.seq > at->seq) {
     *at = to;
     commit_seal_others(&s->queue, to.seq);
+    store_tidy_followed(s);
   } else {
     tree_edit_rollback(&s->tree);
   }
@@ -163,6 +164,64 @@ static int follow_file(store *s, kv_error *err) {
   }
 }
 
+/* --- whether the page is right ---------------------------------------------------------------------- */
+
+/* Whether transaction `seq` ends at byte `end` of the file that is open, by its COMMIT line directly in
+** front, or the header's; *behind tells whether anything but zeros follows. 1, 0; -1 and errno. */
+static int ends_at(const store *s, uint64_t seq, uint64_t end, bool *behind) {
+  char part[LOG_HEADER_SIZE_MAX + 1];
+  size_t before = end < LOG_HEADER_SIZE_MAX ? (size_t)end : LOG_HEADER_SIZE_MAX;
+  if (end > INT64_MAX) return 0;
+  ssize_t got = os_read_all(s->follow.fd, part, before + 1, end - before);
+  if (got < 0) return -1;
+  *behind = (size_t)got > before && part[before] != '\0';
+  if ((size_t)got < before || before == 0 || part[before - 1] != '\n') return 0;
+  size_t start = before - 1;
+  while (start > 0 && part[start - 1] != '\n') start--;
+  log_record commit;
+  log_header header;
+  if (start == 0 && before == end) {
+    return log_parse_header(part, before - 1, &header, NULL) == KV_OK && header.base_seq == seq;
+  }
+  return log_parse_commit(part + start, before - 1 - start, &commit) && commit.seq == seq;
+}
+
+bool store_confirms_end(const store *s) {
+  const share_page *page = s->share.page;
+  bool behind = true;
+  return s->follow.fd >= 0 && !s->follow.at.original &&
+         s->follow.generation == atomic_load(&page->generation) &&
+         ends_at(s, atomic_load(&page->written_seq), share_log_end(page), &behind) == 1 && !behind;
+}
+
+int store_confirm(store *s, kv_error *err) {
+  const share_page *page = s->share.page;
+  uint64_t seq = atomic_load(&page->written_seq), end = share_end(page, s->follow.generation);
+  if (s->follow.at.original) return KV_OK;
+  bool right = s->follow.at.seq == seq && s->follow.at.end == end;
+  bool as_it_was = s->follow.confirmed.generation == s->follow.generation &&
+                   s->follow.confirmed.seq == seq && s->follow.confirmed.end == end;
+  if (right && as_it_was) return KV_OK;
+  right =
+      right && atomic_load(&page->durable_seq) <= seq && atomic_load(&page->published_seq) <= seq;
+  if (right) {
+    bool behind = false;
+    int is = ends_at(s, seq, end, &behind);
+    if (is < 0) return log_error(err, "read", s->path);
+    right = is && !behind;
+  }
+  if (!right) {
+    return kv_error_set(err, KV_EDAMAGED,
+                        "'%s' says that transaction %" PRIu64
+                        " is the last one of '%s' and ends at "
+                        "byte %" PRIu64 ", but the log does not say so; nothing was written; close "
+                        "the log everywhere",
+                        s->share.path, seq, s->path, end);
+  }
+  store_note_end(s);
+  return KV_OK;
+}
+
 /* --- with a page ------------------------------------------------------------------------------------ */
 
 /* Read on to a transaction that is in the log. */
@@ -250,7 +309,15 @@ int store_repair(store *s, kv_error *err) {
   if (rc == KV_OK && os.fstat(s->follow.fd, &facts) != 0) rc = log_error(err, "fstat", s->path);
   if (rc != KV_OK) return rc;
   uint64_t end = s->follow.at.end;
+  bool behind;
   if (!s->follow.at.original && (uint64_t)facts.st_size > end) {
+    int is = ends_at(s, s->follow.at.seq, end, &behind);
+    if (is < 0) return log_error(err, "read", s->path);
+    if (is == 0) {
+      return kv_error_set(err, KV_EDAMAGED,
+                          "'%s' does not say where '%s' ends; nothing was changed", s->share.path,
+                          s->path);
+    }
     int fd = os.open(s->path, O_RDWR | O_NONBLOCK, 0);
     if (fd < 0) rc = log_error(err, "opening", s->path);
     if (rc == KV_OK) rc = log_place_check_same(fd, s->follow.fd, s->path, err);

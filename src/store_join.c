@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 #define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
@@ -25,6 +26,25 @@ static int open_error(const store *s, int reason, kv_error *err) {
   const char *hint = reason == EACCES || reason == EROFS ? "; readonly=1 opens it for reading" : "";
   return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s%s", s->path, strerror(reason),
                       s->readonly ? "" : hint);
+}
+
+/* Whether the names of the files beside the log have room: `more` is by how much they are longer. */
+static int check_name(const store *s, size_t more, kv_error *err) {
+  const char *slash = strrchr(s->path, '/'), *name = slash != NULL ? slash + 1 : s->path;
+  size_t name_max = NAME_MAX - more, path_max = PATH_MAX - 1 - more;
+  if (strlen(name) > name_max) {
+    return kv_error_set(
+        err, KV_ECANTOPEN,
+        "a log's name has at most %zu bytes, to leave room for the names of the files "
+        "beside it: the one of '%s' has %zu",
+        name_max, s->path, strlen(name));
+  }
+  if (strlen(s->path) <= path_max) return KV_OK;
+  return kv_error_set(
+      err, KV_ECANTOPEN,
+      "a log's path has at most %zu bytes, to leave room for the names of the files "
+      "beside it: '%.500s...' has %zu",
+      path_max, s->path, strlen(s->path));
 }
 
 /* There is no such file: will it be possible to create it? */
@@ -122,7 +142,7 @@ static void fill_page(store *s, const log_writer *writer) {
 /* Create the log. */
 static int create(store *s, log_writer *writer, kv_error *err) {
   log_draft draft;
-  int rc = log_draft_begin(&draft, s->path, s->file_mode, 0, err);
+  int rc = log_draft_begin(&draft, s->path, &s->file_rights, 0, err);
   if (rc == KV_OK) rc = log_draft_finish(&draft, -1, writer, err);
   if (rc == KV_OK) s->recovered.header = writer->header;
   if (rc == KV_OK) s->recovered.end = writer->end;
@@ -274,14 +294,14 @@ int store_join(store *s, bool create_it, kv_error *err) {
   int fd;
   int rc = open_log(s, &fd, &facts, err);
   if (rc != KV_OK) return rc;
-  mode_t mode = fd >= 0 ? facts.st_mode & 0777 : s->file_mode;
-  if (fd >= 0) {
-    os.close(fd);
-  } else if (!create_it) {
-    return check_creatable(s, err);
-  }
+  /* One that is there already may do without room for the longest. */
+  rc = check_name(s, fd < 0 ? LOG_SUFFIX_MAX : LOG_SUFFIX_NEEDED, err);
+  if (rc == KV_OK && fd < 0 && !create_it) return check_creatable(s, err);
+  rights like = s->file_rights;
+  if (rc == KV_OK && fd >= 0 && rights_read(fd, &like) != 0) rc = log_error(err, "fstat", s->path);
   bool alone;
-  rc = share_join(&s->share, s->path, mode, &alone, err);
+  if (rc == KV_OK) rc = share_join(&s->share, s->path, &like, &alone, err);
+  if (fd >= 0) os.close(fd);
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
   share_file file = {.generation = 0};
@@ -356,6 +376,7 @@ int store_leave(store *s, kv_error *err) {
   atomic_store(&s->checkpointer.stop, true);
   if (s->checkpointer.started) pthread_join(s->checkpointer.id, NULL);
   if (s->share.member != 0) share_begin_leaving(&s->share, &last);
+  if (last) last = s->page != NULL && store_confirms_end(s); /* else nothing is cut off there */
   int rc = commit_queue_close(&s->queue, last, err);
   if (s->follow.fd >= 0) os.close(s->follow.fd);
   if (s->share.path != NULL) share_leave(&s->share);

@@ -136,6 +136,7 @@ static int prepare(store *s, kv_error *err) {
   }
   if (rc == KV_OK && atomic_load(&page->unrepaired)) rc = store_repair(s, err);
   if (rc == KV_OK) rc = store_follow_written(s, err);
+  if (rc == KV_OK) rc = store_confirm(s, err);
   if (rc == KV_OK) rc = commit_resume(&s->queue, err);
   if (rc == KV_OK) {
     s->follow.appending = true;
@@ -153,6 +154,7 @@ static void pass_to_processes(store *s) {
     s->follow.appending = false;
     s->follow.at.seq = s->queue.handed_seq;
     s->follow.at.end = share_end(s->share.page, s->follow.generation);
+    store_note_end(s);
   }
   pthread_mutex_unlock(&s->follow.lock);
   share_lock_pass(&s->share, &s->share.page->turn);

@@ -54,9 +54,7 @@ void edge_counts(tree_ref ref, size_t from, uint64_t *nodes, uint32_t *segments)
   *segments = slashes > 0 || ref_is_leaf(ref) ? 1 : ref_inner(ref)->segments;
 }
 
-/* Make every inner node of key's path with an offset below `until` private. Returns the place that
-** holds the first node with another offset, or the leaf; NULL if memory is short. */
-static tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until) {
+tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until) {
   tree_ref *at = &t->edit.top;
   while (!ref_is_leaf(*at) && inner_offset(ref_inner(*at)) < until) {
     tree_inner *node = ref_inner(*at);
@@ -250,6 +248,11 @@ const tree_leaf *tree_find(tree_ref ref, const char *key, size_t size) {
   }
   if (ref == 0 || leaf_key_size(ref_leaf(ref)) != size) return NULL;
   return leaf_mismatch(ref_leaf(ref), key, size) == size ? ref_leaf(ref) : NULL;
+}
+
+bool tree_leaf_is_same(const tree_leaf *a, const tree_leaf *b) {
+  if (a == NULL || b == NULL) return a == b;
+  return a->tag == b->tag;
 }
 
 void tree_warm(tree_ref top, const tree_key *keys, size_t count) {

@@ -21,6 +21,8 @@
 **   4. The counts of an inner node are exact, so a count, an estimate or a rank is a walk from the
 **      top.
 **   5. A function that fails for want of memory leaves the edit with the same content as before.
+**   6. Two leaves of one keypath have the same stamp if and only if one write made both: a leaf that
+**      is moved keeps its stamp.
 **
 ** Threads: tree_pin, tree_unpin and everything on a pinned top may be called by any thread.
 ** tree_publish: by one thread at a time, versions in the order they were sealed. Everything else
@@ -84,6 +86,11 @@ typedef struct tree {
   tree_garbage *garbage;             /* ordered by gone */
   size_t garbage_size, garbage_room;
   size_t garbage_held;    /* the first so many were held by `held` */
+  uint64_t garbage_large; /* bytes of large values in it, about */
+  _Atomic uint64_t
+      much_until;         /* not 0: it is much, and who reads a version older than this stamp may
+                                  be who holds it */
+  size_t large_freed;     /* bytes of large values, since the allocator was told to give back */
   uint64_t reclaimed_seq; /* published when garbage was last looked through */
   tree_stamps held;       /* what was in use when the last edit began */
   struct {
@@ -95,6 +102,13 @@ typedef struct tree {
     unsigned depth;      /* savepoints open */
     tree_savepoint base; /* where the edit began */
   } edit;
+  struct {
+    bool under_way; /* a pass, which has come to `key` */
+    char *key;
+    size_t key_size, key_room;
+    size_t taken;           /* bytes of slabs when it began */
+    _Atomic size_t retired; /* nodes, by others since the last one began */
+  } move;
   _Atomic unsigned edit_pins; /* pins on private versions, still held */
   _Atomic(tree_readers *) readers;
 } tree;
@@ -134,8 +148,9 @@ int tree_pin_head(tree *t, tree_pin *out);
 /* Let a pin of a sealed version hold the newest sealed one instead. By the writer only. */
 void tree_pin_move_to_head(tree *t, tree_pin *pin);
 
-/* Let go. Any thread, also after the edit has ended; a pin that holds nothing is left alone. */
-void tree_unpin(tree *t, tree_pin *pin);
+/* Let go. Any thread, also after the edit has ended; a pin that holds nothing is left alone. True: much
+** garbage may have been held by it, and whoever has the right to should tree_reclaim. */
+bool tree_unpin(tree *t, tree_pin *pin);
 
 /* How many pins are held, and how far the oldest of them is behind the published version: by how
 ** much their seqs differ. Pins on private versions do not count for the second. */
@@ -175,13 +190,45 @@ void tree_take_back(tree *t, tree_version *to);
 /* Drop everything; the edit has changed nothing yet. KV_ENOMEM. */
 int tree_edit_clear(tree *t);
 
+/* Free what no reader needs any more, outside of an edit. */
+void tree_reclaim(tree *t);
+
+/* There is much garbage. Any thread. */
+static inline bool tree_has_much_garbage(const tree *t) {
+  return atomic_load_explicit(&t->much_until, memory_order_relaxed) != 0;
+}
+
 /* Make a sealed version the one that tree_pin_published finds. */
 void tree_publish(tree *t, tree_version *version);
+
+/* --- moving nodes together (tree_move.c) ---------------------------------------------------------- */
+
+/* Is much of what the slabs take unused? `closely`: for who has time to do something about it. Some
+** may be in any tree, as a slab for every size. Any thread. */
+#define TREE_SLACK ((size_t)1 << 20)
+static inline bool tree_is_sparse(const tree *t, bool closely) {
+  size_t given = pool_given_in_slabs(&t->memory), taken = pool_in_slabs(&t->memory);
+  size_t limit = closely ? given + given / 8 + TREE_SLACK / 2 : given + given / 4 + TREE_SLACK;
+  return taken > limit;
+}
+
+/* Is a pass under way, or worth to be begun? It goes through all keys, so that either much has been
+** retired since the last one, or that one has helped; and readers must not hold much of what it
+** would copy. */
+bool tree_is_worth_moving(const tree *t, bool closely);
+
+/* In an edit that has changed nothing: go on with a pass, or begin one, for so many steps: one for each
+** leaf looked at and MOVE_STEPS more for each node moved. Returns how many were moved. If memory runs
+** out the pass ends, with the content as before. */
+size_t tree_move(tree *t, size_t steps);
 
 /* --- reading a pinned top ------------------------------------------------------------------- */
 
 /* The leaf of a keypath, or NULL. key may be any bytes. */
 const tree_leaf *tree_find(tree_ref top, const char *key, size_t size);
+
+/* Whether two leaves of one keypath, each of which may be NULL, come from the same write. */
+bool tree_leaf_is_same(const tree_leaf *a, const tree_leaf *b);
 
 /* Have what lies on the way to some keypaths, which may be any bytes, brought into the cache, so that the
 ** waits for memory overlap. count <= TREE_WARM_MAX. Nothing depends on it. Source: Chen, Gibbons, Mowry,

@@ -10,18 +10,18 @@ static bool value_is_bytes(unsigned type) {
 }
 
 static bool leaf_is_apart(const tree_leaf *leaf) {
-  return value_is_bytes(leaf->type) && leaf->value_size > LEAF_INLINE_MAX;
+  return leaf_apart_size(leaf) > 0;
 }
 
 /* A text is followed by a NUL, so that it can be handed on as a C string. */
-static size_t value_room(unsigned type, size_t size) {
+static size_t value_room(size_t key_size, unsigned type, size_t size) {
   if (type == KV_NULL) return 0;
-  if (value_is_bytes(type) && size <= LEAF_INLINE_MAX) return size + (type == KV_TEXT);
-  return 8;
+  bool bytes = value_is_bytes(type) && value_is_inline(key_size, size);
+  return bytes ? size + (type == KV_TEXT) : 8;
 }
 
 static size_t leaf_alloc_size(size_t key_size, unsigned type, size_t value_size) {
-  return offsetof(tree_leaf, bytes) + key_size + 1 + value_room(type, value_size);
+  return offsetof(tree_leaf, bytes) + key_size + 1 + value_room(key_size, type, value_size);
 }
 
 static char *leaf_value_at(const tree_leaf *leaf) {
@@ -63,6 +63,7 @@ tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const
       return NULL;
     }
     memcpy(at, &bytes, sizeof bytes);
+    pool_count(&p->apart, value_size);
   } else if (value_is_bytes(value->type)) {
     if (value_size > 0) memcpy(at, value->data, value_size);
     if (value->type == KV_TEXT) at[value_size] = '\0';
@@ -72,6 +73,18 @@ tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const
     memcpy(at, &value->real, sizeof value->real);
   }
   return leaf;
+}
+
+tree_leaf *leaf_copy(pool *p, const tree_leaf *leaf) {
+  size_t size = leaf_alloc_size(leaf_key_size(leaf), leaf->type, leaf->value_size);
+  tree_leaf *copy = pool_alloc(p, size);
+  if (copy == NULL) return NULL;
+  memcpy(copy, leaf, size);
+  if (leaf_is_apart(leaf)) {
+    atomic_fetch_add_explicit(&leaf_bytes(leaf)->references, 1, memory_order_relaxed);
+    pool_count(&p->apart, leaf->value_size);
+  }
+  return copy;
 }
 
 const char *tree_leaf_key(const tree_leaf *leaf, size_t *size) {
@@ -175,7 +188,10 @@ void ref_free(pool *p, tree_ref ref) {
     pool_free(p, ref_inner(ref), size);
   } else {
     tree_leaf *leaf = ref_leaf(ref);
-    if (leaf_is_apart(leaf)) tree_bytes_release(leaf_bytes(leaf)->data);
+    if (leaf_is_apart(leaf)) {
+      pool_count(&p->apart, 0 - (size_t)leaf->value_size);
+      tree_bytes_release(leaf_bytes(leaf)->data);
+    }
     pool_free(p, leaf, size);
   }
 }

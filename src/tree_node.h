@@ -8,8 +8,9 @@
 **     | 8                           | 4           | 1    | ...                       |
 **     +-----------------------------+-------------+------+---------------------------+
 **
-** Integers and reals take 8 value bytes. A text or blob of more than LEAF_INLINE_MAX bytes is kept
-** in a counted tree_bytes and the value bytes are the pointer to it.
+** Integers and reals take 8 value bytes. A text or blob with which the leaf would be no small block of
+** the pool is kept in a counted tree_bytes, and the value bytes are the pointer to it; but no value
+** of LEAF_INLINE_MAX bytes or less is, however long the key.
 **
 ** An inner node chooses by the byte at `offset` of the key; it holds no key bytes of its own, since
 ** any leaf below tells the prefix. Up to 16 children are found by comparing bytes, more by a bitmap:
@@ -33,6 +34,7 @@
 #endif
 
 #define LEAF_INLINE_MAX 512u
+#define LEAF_INLINE_SUM_MAX (POOL_SMALL_MAX - 15u) /* of key and value; the rest is head and NULs */
 #define SMALL_ROOM_MAX 16u
 #define STAMP_MAX (((uint64_t)1 << 48) - 1)
 
@@ -88,6 +90,11 @@ static inline uint64_t ref_stamp(tree_ref ref) {
 static inline size_t leaf_key_size(const tree_leaf *leaf) {
   return leaf->tag & 0xffff;
 }
+/* Whether the bytes of a text or blob lie in the leaf. */
+static inline bool value_is_inline(size_t key_size, size_t value_size) {
+  return value_size <= LEAF_INLINE_MAX || key_size + value_size <= LEAF_INLINE_SUM_MAX;
+}
+
 /* Bytes of keypath and value; those of a large value, which is kept apart, too. */
 static inline uint64_t leaf_content_size(const tree_leaf *leaf) {
   return leaf_key_size(leaf) + leaf->value_size;
@@ -131,6 +138,14 @@ static inline bool ends_segment(uint8_t byte) {
 
 /* A new leaf, born at stamp, its value copied; NULL if memory is short. */
 tree_leaf *leaf_new(pool *p, uint64_t stamp, const char *key, size_t size, const kv_value *value);
+
+/* A copy of a leaf, born when that was; a large value is shared. NULL if memory is short. */
+tree_leaf *leaf_copy(pool *p, const tree_leaf *leaf);
+
+/* Bytes of the leaf's value that are kept apart, 0 if it is not. */
+static inline uint64_t leaf_apart_size(const tree_leaf *leaf) {
+  return value_is_inline(leaf_key_size(leaf), leaf->value_size) ? 0 : leaf->value_size;
+}
 
 /* A new inner node without children, with room for at least `count`; NULL if memory is short. */
 tree_inner *inner_new(pool *p, uint64_t stamp, unsigned offset, unsigned count);
@@ -187,6 +202,10 @@ const tree_leaf *first_leaf(tree_ref ref);
 const tree_leaf *closest_leaf(tree_ref ref, const char *key, size_t size);
 
 /* In tree.c: */
+
+/* Make every inner node of key's path with an offset below `until` private. Returns the place that
+** holds the first node with another offset, or the leaf; NULL if memory is short. */
+tree_ref *make_path_private(tree *t, const char *key, size_t size, size_t until);
 
 /* The top of what begins with key and a "/", 0 if nothing does. */
 tree_ref find_below(tree_ref ref, const char *key, size_t size);

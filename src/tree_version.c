@@ -28,6 +28,9 @@
 #define STAMP_NONE UINT64_MAX
 #define PREFETCH_AHEAD 8u   /* entries of garbage: freed ones are touched again after long */
 #define UNPUBLISHED_FEW 16u /* versions: looking at so many costs little */
+#define MUCH_GARBAGE 8192u  /* entries ... */
+#define MUCH_LARGE ((uint64_t)1 << 20) /* ... or bytes of large values */
+#define GARBAGE_ROOM_KEPT 1024u
 
 #define SLOT_FREE 0u
 #define SLOT_IDLE 2u /* taken, announces nothing */
@@ -112,7 +115,19 @@ static void free_younger(tree *t, tree_ref top, uint64_t since) {
   }
 }
 
+/* Bytes of the large value that an entry holds; a dropped edit may hold many. */
+static uint64_t garbage_large(const tree_garbage *entry) {
+  if (entry->since != 0) return MUCH_LARGE;
+  if (!ref_is_leaf(entry->ref)) return 0;
+  return leaf_apart_size(ref_leaf(entry->ref));
+}
+
 static void garbage_free(tree *t, const tree_garbage *entry) {
+  if (entry->since != 0 || ref_is_leaf(entry->ref)) {
+    uint64_t large = garbage_large(entry);
+    t->garbage_large -= large;
+    t->large_freed += large;
+  }
   if (entry->since != 0) {
     free_younger(t, entry->ref, entry->since);
   } else if (entry->ref & 2u) {
@@ -137,7 +152,8 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
 }
 
 /* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
-static uint64_t set_next(const tree_stamps *set, uint64_t from) {
+static inline uint64_t set_next(const tree_stamps *set, uint64_t from) {
+  if (set->size == 1 && set->stamps[0] >= from) return set->stamps[0]; /* usual */
   size_t low = 0, high = set->size;
   while (low < high) {
     size_t middle = (low + high) / 2;
@@ -208,10 +224,14 @@ static size_t garbage_after(const tree *t, uint64_t stamp) {
   return low;
 }
 
+static bool is_much(const tree *t) {
+  return t->garbage_size >= MUCH_GARBAGE || t->garbage_large >= MUCH_LARGE;
+}
+
 /* Free what can be freed. What was held the last time is so still, but for entries that the stamps
 ** no longer in use may have held: these are gone later than the least of them. So a long reader's
 ** garbage is not looked at again and again while others come and go. */
-static void reclaim(tree *t) {
+static void reclaim_once(tree *t) {
   tree_stamps set;
   t->reclaimed_seq = atomic_load(&t->published)->seq;
   stamps_in_use(t, &set);
@@ -232,6 +252,35 @@ static void reclaim(tree *t) {
   memcpy(t->held.stamps, set.stamps, set.size * sizeof set.stamps[0]);
 }
 
+/* What one big transaction took is not kept for ever. */
+static void give_garbage_room_back(tree *t) {
+  if (t->garbage_room <= GARBAGE_ROOM_KEPT || t->garbage_size > t->garbage_room / 8) return;
+  size_t room = t->garbage_room / 4;
+  tree_garbage *garbage = os.realloc(t->garbage, room * sizeof *garbage);
+  if (garbage == NULL) return;
+  t->garbage = garbage;
+  t->garbage_room = room;
+  t->large_freed += MUCH_LARGE; /* there may be more of that transaction's with the allocator */
+}
+
+/* If much is left, readers are told that one of them may be who holds it; then it is looked at once
+** more, for one who went meanwhile and was not told. */
+static void reclaim(tree *t) {
+  reclaim_once(t);
+  if (is_much(t)) {
+    atomic_store(&t->much_until, atomic_load(&atomic_load(&t->published)->stamp));
+    reclaim_once(t);
+  }
+  if (!is_much(t) && tree_has_much_garbage(t)) atomic_store(&t->much_until, 0);
+  give_garbage_room_back(t);
+}
+
+void tree_reclaim(tree *t) {
+  assert(!t->edit.open);
+  t->edit.depth = 0;
+  reclaim(t);
+}
+
 int tree_garbage_reserve(tree *t, size_t count) {
   /* For sealing, a rollback to each savepoint and the base, and taking sealed versions back. */
   count += 3 + t->edit.depth;
@@ -245,12 +294,15 @@ int tree_garbage_reserve(tree *t, size_t count) {
   return KV_OK;
 }
 
-static void garbage_add(tree *t, tree_ref ref, uint64_t since) {
+static inline void garbage_add(tree *t, tree_ref ref, uint64_t since) {
   assert(t->garbage_size < t->garbage_room);
-  t->garbage[t->garbage_size++] = (tree_garbage){.ref = ref, .gone = t->stamp, .since = since};
+  tree_garbage *entry = &t->garbage[t->garbage_size++];
+  *entry = (tree_garbage){.ref = ref, .gone = t->stamp, .since = since};
+  if (since != 0 || ref_is_leaf(ref)) t->garbage_large += garbage_large(entry);
 }
 
 void tree_retire(tree *t, tree_ref ref) {
+  pool_count(&t->move.retired, 1);
   if (ref_stamp(ref) > t->edit.frozen) {
     ref_free(&t->memory, ref);
   } else {
@@ -274,6 +326,7 @@ void tree_destroy(tree *t) {
     block = next;
   }
   os.free(t->garbage);
+  os.free(t->move.key);
   assert(atomic_load(&t->memory.bytes) == 0);
   pool_destroy(&t->memory);
   memset(t, 0, sizeof *t);
@@ -352,13 +405,14 @@ void tree_pin_move_to_head(tree *t, tree_pin *pin) {
   pin->seq = t->head->seq;
 }
 
-void tree_unpin(tree *t, tree_pin *pin) {
-  if (pin->slot == NULL) return;
-  if (atomic_load_explicit(pin->slot, memory_order_relaxed) & 1u) {
-    atomic_fetch_sub(&t->edit_pins, 1);
-  }
+bool tree_unpin(tree *t, tree_pin *pin) {
+  if (pin->slot == NULL) return false;
+  uintptr_t slot = atomic_load_explicit(pin->slot, memory_order_relaxed);
+  uint64_t stamp = slot_stamp(slot);
+  if (slot & 1u) atomic_fetch_sub(&t->edit_pins, 1);
   atomic_store(pin->slot, SLOT_FREE);
   *pin = (tree_pin){0};
+  return stamp < atomic_load(&t->much_until);
 }
 
 size_t tree_pin_count(tree *t) {
@@ -437,7 +491,10 @@ void tree_savepoint_rollback(tree *t, const tree_savepoint *to) {
   /* Entries since then: what is older than the savepoint lives again, the rest stays garbage. */
   size_t kept = to->garbage_size;
   for (size_t i = kept; i < t->garbage_size; i++) {
-    if (garbage_birth(&t->garbage[i]) <= to->stamp) continue;
+    if (garbage_birth(&t->garbage[i]) <= to->stamp) {
+      t->garbage_large -= garbage_large(&t->garbage[i]);
+      continue;
+    }
     if (pinned) {
       t->garbage[kept++] = t->garbage[i];
     } else {
@@ -498,6 +555,7 @@ tree_version *tree_edit_seal(tree *t, uint64_t seq) {
   version->window = 0;
   atomic_store(&version->stamp, t->stamp);
   garbage_add(t, version_ref(t->head), 0);
+  if (is_much(t)) atomic_store(&t->much_until, t->stamp);
   t->head->next = version;
   t->head = version;
   t->edit.open = false;

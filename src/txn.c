@@ -9,7 +9,8 @@
 #include <limits.h>
 #include <string.h>
 
-#define RECORDS_KEEP_MAX ((size_t)1 << 20) /* a larger buffer is given back after its transaction */
+#define RECORDS_KEEP_MAX                                                                           \
+  ((size_t)256 << 10) /* a larger buffer is given back after its transaction */
 
 /* Give the turn back, if the handle has it. */
 static void pass_turn(txn *x) {
@@ -38,10 +39,14 @@ static int no_memory(kv_error *err) {
 /* Back to IDLE, the tree's edit being over. */
 static void end(txn *x) {
   if (!x->keeps_turn) pass_turn(x);
+  if (!x->has_turn) store_tidy_if_wanted(x->store);
   x->state = TXN_IDLE;
   x->savepoint_count = 0;
   x->records.size = 0;
-  if (x->records.room > RECORDS_KEEP_MAX) buf_free(&x->records);
+  if (x->records.room > RECORDS_KEEP_MAX) {
+    buf_free(&x->records);
+    os.trim();
+  }
 }
 
 /* --- begin ------------------------------------------------------------------------------------ */
@@ -50,6 +55,7 @@ static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
   commit_take_back(&s->queue);
+  store_tidy_here(s);
   if (tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
   if (rc == KV_OK) x->state = TXN_OPEN;
   return rc;
@@ -222,10 +228,11 @@ void txn_rollback(txn *x) {
 /* --- taking a commit back ---------------------------------------------------------------------- */
 
 /* Give a key the value it had before, if it still has the one that the commit gave it: the leaves
-** tell, since no two versions share one that was written twice. */
+** tell. */
 static int restore(txn *x, const char *key, size_t size, kv_error *err) {
   tree_ref now = x->store->tree.edit.top;
-  if (tree_find(now, key, size) != tree_find(x->after.top, key, size)) return KV_OK;
+  const tree_leaf *given = tree_find(x->after.top, key, size);
+  if (!tree_leaf_is_same(tree_find(now, key, size), given)) return KV_OK;
   const tree_leaf *leaf = tree_find(x->before.top, key, size);
   if (leaf == NULL) return txn_delete(x, key, size, NULL, err);
   kv_value value;
@@ -263,6 +270,7 @@ int txn_undo(txn *x, kv_error *err) {
     if (x->state == TXN_OPEN) txn_rollback(x);
     tree_unpin(&x->store->tree, &before);
     tree_unpin(&x->store->tree, &after);
+    store_tidy_if_wanted(x->store);
   } else {
     txn_settle(x);
   }

@@ -6,6 +6,10 @@
 #
 #   test/matrix.sh                    every row
 #   test/matrix.sh query 'shell*'     with these test files only
+#   RELEASES='system 3.38.2' test/matrix.sh   some of the rows; only what they need is fetched and built
+#
+# The rows by name: `system` (this machine's SQLite), a release (built for it and run in it), A-in-B (built for A,
+# run in B), `static` (built into the newest) and `refused` (what a SQLite that is too old says).
 #
 # A row is the header kvstore.so was built with and the SQLite it runs in. Before its tests run, all
 # three programs have to say by kvstore_debug() that they have just these. Everything is made in
@@ -16,19 +20,30 @@ cd "$(dirname "$0")/.." || exit 1
 OLDEST=3.38.2  # the oldest that is supported and that the package carried: it skipped 3.38.0 and .1
 NEWEST=3.54.1
 TOO_OLD=3.37.2
+# Where SQLite's planner changed under virtual tables: LIMIT is taken from the second one on (ext/plan.c).
+BEFORE_LIMITS=3.45.3
+SINCE_LIMITS=3.46.0
+
+ROWS="system $OLDEST $BEFORE_LIMITS $SINCE_LIMITS $NEWEST system-in-$OLDEST system-in-$NEWEST $NEWEST-in-$OLDEST static
+  refused"
+RELEASES=${RELEASES:-$ROWS}
 
 # What carries which release, and the sum of its tarball.
 declare -A PACKAGE=(
   [3.37.2]='7.5.0 c6feb7b1dfa1a985725e6e25fa3a72c55042fb44ded28aa2f7ee7a08ce642d4c'
   [3.38.2]='7.5.1 36f24ec3543ac8dd25471188bb6576673b5eb185d7fcf70f061740957bf8afbd'
+  [3.45.3]='9.6.0 7054d0a4cb1fa48cf3b241218de8bd2a3f523f6203bfeb424e7127b7efb75457'
+  [3.46.0]='11.0.0 7d45ffde103d487327e3832b4ff3300adc3c537c701e4ed863b3a33918ec2c33'
   [3.54.1]='13.2.0 40487589df3496f2ee0079d22b73c63fccebe7db0e8ee9a2c42421861e321e0b'
 )
 
-# Those that change what SQL does, and those without which Debian's programs miss a function.
+# Those that change what SQL does, and those without which Debian's programs miss a function. This amalgamation
+# has a parser for DELETE and UPDATE with LIMIT.
 export OPTIONS='-DSQLITE_THREADSAFE=1 -DSQLITE_USE_URI -DSQLITE_LIKE_DOESNT_MATCH_BLOBS
   -DSQLITE_SECURE_DELETE -DSQLITE_SOUNDEX -DSQLITE_ENABLE_COLUMN_METADATA
   -DSQLITE_ENABLE_MATH_FUNCTIONS -DSQLITE_ENABLE_PREUPDATE_HOOK -DSQLITE_ENABLE_RTREE
-  -DSQLITE_ENABLE_SESSION -DSQLITE_ENABLE_STMTVTAB -DSQLITE_ENABLE_UNLOCK_NOTIFY'
+  -DSQLITE_ENABLE_SESSION -DSQLITE_ENABLE_STMTVTAB -DSQLITE_ENABLE_UNLOCK_NOTIFY
+  -DSQLITE_ENABLE_UPDATE_DELETE_LIMIT'
 export CC=${CC:-cc} M=$PWD/build/matrix
 JOBS=${JOBS:-$(nproc)}
 
@@ -150,22 +165,46 @@ END
     SO="$M/static/libsqlite3.so.0" LDLIBS="$M/static/sqlite3.o $M/static/init.o -lm -ldl ${LDLIBS-}"
 }
 
+# wanted ROW: whether it is to be run.
+wanted() {
+  [[ " ${RELEASES//$'\n'/ } " == *" $1 "* ]]
+}
+
+# The releases that the wanted rows need: as headers, and to run in.
+needed() {
+  local row
+  for row in $RELEASES; do
+    case $row in
+      system) ;;
+      static) echo $NEWEST ;;
+      refused) printf '%s\n' $OLDEST $NEWEST $TOO_OLD ;;
+      *) printf '%s\n' "${row%-in-*}" "${row#*-in-}" ;;
+    esac
+  done | grep -vx system | sort -u
+}
+
 build_all() {
-  local v
+  local v needed
+  needed=$(needed)
   mkdir -p "$M/system" "$M/static"
-  for v in $OLDEST $NEWEST $TOO_OLD; do fetch "$v"; done
+  for v in $needed; do fetch "$v"; done
   echo 'matrix: building; the first time takes a minute or two'
   { # compile's arguments, a line each
-    for v in $OLDEST $NEWEST $TOO_OLD; do echo "$M/$v/sqlite3.o $M/$v/sqlite3.c"; done
-    echo "$M/static/sqlite3.o $M/$NEWEST/sqlite3.c -DSQLITE_EXTRA_INIT=matrix_init"
-  } | xargs -P "$JOBS" -L 1 bash -c 'compile "$@"' compile || stop 'SQLite does not compile'
-  for v in $OLDEST $NEWEST $TOO_OLD; do
+    for v in $needed; do echo "$M/$v/sqlite3.o $M/$v/sqlite3.c"; done
+    if wanted static; then
+      echo "$M/static/sqlite3.o $M/$NEWEST/sqlite3.c -DSQLITE_EXTRA_INIT=matrix_init"
+    fi
+  } | xargs -r -P "$JOBS" -L 1 bash -c 'compile "$@"' compile || stop 'SQLite does not compile'
+  for v in $needed; do
     $CC -shared -o "$M/$v/libsqlite3.so.0" "$M/$v/sqlite3.o" -pthread -lm -ldl ||
       stop "SQLite $v does not link"
     shell_for "$v"
   done
   loadable "$M/system"
-  for v in $OLDEST $NEWEST; do loadable "$M/$v" CPPFLAGS="-isystem $M/$v ${CPPFLAGS-}"; done
+  for v in $needed; do
+    [[ $v == "$TOO_OLD" ]] || loadable "$M/$v" CPPFLAGS="-isystem $M/$v ${CPPFLAGS-}"
+  done
+  wanted static || return 0
   build_static
   shell_for static
 }
@@ -212,9 +251,11 @@ END
   "$SQLITE3" -batch -init /dev/null -cmd ".load $lib" :memory: "$sql" 2>&1
 }
 
-# suite NAME FOLDER HEADER PLACE VERSION PATTERN...: kvstore.so of $M/FOLDER, built with HEADER, in
+# suite ROW NAME FOLDER HEADER PLACE VERSION PATTERN...: kvstore.so of $M/FOLDER, built with HEADER, in
 # the SQLite of $M/PLACE, which is VERSION.
 suite() {
+  wanted "$1" || return 0
+  shift
   local name=$1 folder=$2 place=$4 want="SQLite header $3; running in SQLite $5" out=$M/out.txt
   local builtin=0 p f
   within "$place" debug_lines "$folder" >"$out"
@@ -273,22 +314,27 @@ $TOO_OLD"
   done
 }
 
+for row in $RELEASES; do
+  [[ " ${ROWS//$'\n'/ } " == *" $row "* ]] || stop "RELEASES: there is no row '$row'; there are" "$ROWS"
+done
+
 [[ $SHELL3 ]] || stop 'this needs the sqlite3 shell'
 mkdir -p "$M" || exit 1
 read -r SYSTEM SOURCE_ID < <("$SHELL3" --version)
 SOURCE_ID=${SOURCE_ID% (*} # newer ones add how many bits they have
 build_all
 
-suite "$SYSTEM (this machine's)" system "$SYSTEM" system "$SYSTEM" "$@"
-suite "$OLDEST" $OLDEST $OLDEST $OLDEST $OLDEST "$@"
-suite "$NEWEST" $NEWEST $NEWEST $NEWEST $NEWEST "$@"
-suite "built with $SYSTEM, in $OLDEST" system "$SYSTEM" $OLDEST $OLDEST "$@"
-suite "built with $SYSTEM, in $NEWEST" system "$SYSTEM" $NEWEST $NEWEST "$@"
-suite "built with $NEWEST, in $OLDEST" $NEWEST $NEWEST $OLDEST $OLDEST "$@"
-suite "built into $NEWEST" static $NEWEST static $NEWEST "$@"
-p=0 f=0
-refusals >"$M/out.txt"
-row "refused in $TOO_OLD, and by its header" $p $f
-cat "$M/out.txt"
+suite system "$SYSTEM (this machine's)" system "$SYSTEM" system "$SYSTEM" "$@"
+for v in $OLDEST $BEFORE_LIMITS $SINCE_LIMITS $NEWEST; do suite "$v" "$v" "$v" "$v" "$v" "$v" "$@"; done
+suite "system-in-$OLDEST" "built with $SYSTEM, in $OLDEST" system "$SYSTEM" $OLDEST $OLDEST "$@"
+suite "system-in-$NEWEST" "built with $SYSTEM, in $NEWEST" system "$SYSTEM" $NEWEST $NEWEST "$@"
+suite "$NEWEST-in-$OLDEST" "built with $NEWEST, in $OLDEST" $NEWEST $NEWEST $OLDEST $OLDEST "$@"
+suite static "built into $NEWEST" static $NEWEST static $NEWEST "$@"
+if wanted refused; then
+  p=0 f=0
+  refusals >"$M/out.txt"
+  row "refused in $TOO_OLD, and by its header" $p $f
+  cat "$M/out.txt"
+fi
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -34,6 +34,7 @@
 #     exec {*}$tester::clean WORD...         run what has nothing of ours in it
 #     reset_db ?FILE?                        close db, if open, and open it anew
 #     open_db NAME ?FILE?                    one more connection
+#     sqlite_has RELEASE                     whether the SQLite that runs is that new
 #     log_lines FILE                         a log's lines, without the zeros behind its end
 #     file_bytes FILE, write_bytes FILE DATA  a file as it is
 #     finish_test                            say how it went, and exit
@@ -164,6 +165,11 @@ proc open_db {name {path :memory:}} {
 proc reset_db {{path :memory:}} {
   catch {db close}
   open_db db $path
+}
+
+# Whether the SQLite that runs has this release's features.
+proc sqlite_has {release} {
+  expr {[package vcompare [db onecolumn {SELECT sqlite_version()}] $release] >= 0}
 }
 
 proc execsql {sql {db db}} {

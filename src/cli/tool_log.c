@@ -165,7 +165,7 @@ static void close_file(viewer *v) {
 
 /* Open the file twice: for its lines and for its bytes. */
 static int open_file(viewer *v, kv_error *err) {
-  for (;;) {
+  for (int tries = 0; tries < 100; tries++) {
     struct stat facts;
     v->fd = open(v->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (v->fd < 0 || fstat(v->fd, &facts) != 0) {
@@ -186,6 +186,7 @@ static int open_file(viewer *v, kv_error *err) {
     }
     close_file(v); /* replaced between the two */
   }
+  return kv_error_set(err, KV_EBUSY, "'%s' is replaced all the time", v->path);
 }
 
 static bool is_replaced(const viewer *v) {

@@ -2,6 +2,7 @@
 #include "crash_disk.h"
 
 #include "os.h"
+#include "share.h"
 #include "unit.h"
 
 #include <dirent.h>
@@ -747,6 +748,7 @@ static void write_page(const crash_state *state, const char *folder, const char 
     if (how < 5) memcpy(page + at, disk->pages[which] + at, part);
     for (size_t i = 0; how == 5 && i < part; i++) page[at + i] = (char)dice(roll, at, i);
   }
+  if (count == 0) size = sizeof(share_page);
   if (how == 4) size = (roll >> 3) % size;
   (void)snprintf(path, sizeof path, "%s/%s" PAGE_SUFFIX, folder, log_name);
   write_file(path, page, size);

@@ -7,9 +7,14 @@
 
 fault_state fault;
 
-const char *const fault_call_names[] = {
-    "open",   "pread",  "pwrite", "fdatasync", "fsync", "ftruncate", "fchmod", "fstat", "stat",
-    "access", "rename", "link",   "unlink",    "lock",  "realpath",  "random", "map"};
+const char *const fault_call_names[] = {"open",          "pread",         "pwrite",
+                                        "fdatasync",     "fsync",         "ftruncate",
+                                        "fchmod",        "fstat",         "stat",
+                                        "access",        "rename",        "link",
+                                        "unlink",        "lock",          "realpath",
+                                        "random",        "map",           "fchown",
+                                        "get_attribute", "set_attribute", "list_attributes",
+                                        "is_locked"};
 
 static bool fails(fault_call call) {
   if (fault.left == 0 || (fault.call != CALL_ANY && fault.call != call)) return false;
@@ -100,9 +105,29 @@ static int fault_random(void *data, size_t size) {
   return fails(CALL_RANDOM) ? -1 : fault.real.random(data, size);
 }
 
-/* A minute is over at once for who waits for a lock. */
+static int fault_fchown(int fd, uid_t owner, gid_t group) {
+  return fails(CALL_FCHOWN) ? -1 : fault.real.fchown(fd, owner, group);
+}
+
+static ssize_t fault_get_attribute(int fd, const char *name, void *value, size_t size) {
+  return fails(CALL_GET_ATTRIBUTE) ? -1 : fault.real.get_attribute(fd, name, value, size);
+}
+
+static int fault_set_attribute(int fd, const char *name, const void *value, size_t size) {
+  return fails(CALL_SET_ATTRIBUTE) ? -1 : fault.real.set_attribute(fd, name, value, size);
+}
+
+static ssize_t fault_list_attributes(int fd, char *names, size_t size) {
+  return fails(CALL_LIST_ATTRIBUTES) ? -1 : fault.real.list_attributes(fd, names, size);
+}
+
+static int fault_is_locked(int fd, uint64_t offset, uint64_t size) {
+  return fails(CALL_IS_LOCKED) ? -1 : fault.real.is_locked(fd, offset, size);
+}
+
+/* A minute is over at once for who waits for a lock, or for a name. */
 static void fault_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t ns) {
-  if (fault.call == CALL_LOCK && fault.left > 0) {
+  if ((fault.call == CALL_LOCK || fault.call == CALL_STAT) && fault.left > 0) {
     fault.skew_ns += 1000000000u;
   } else {
     fault.real.wait(word, expected, ns);
@@ -133,6 +158,11 @@ void faults_install(void) {
   os.realpath = fault_realpath;
   os.random = fault_random;
   os.map = fault_map;
+  os.fchown = fault_fchown;
+  os.get_attribute = fault_get_attribute;
+  os.set_attribute = fault_set_attribute;
+  os.list_attributes = fault_list_attributes;
+  os.is_locked = fault_is_locked;
   os.wait = fault_wait;
   os.now_ns = fault_now_ns;
 }

@@ -45,9 +45,9 @@ static int die_after_rename(const char *from, const char *to) {
   _exit(0);
 }
 
-static int die_at_truncate(int fd, off_t size) {
-  (void)fd, (void)size;
-  _exit(0); /* its draft is being emptied */
+static int die_at_chmod(int fd, mode_t mode) {
+  (void)fd, (void)mode;
+  _exit(0); /* its draft is empty */
 }
 
 static void be_dying(void *context) {
@@ -58,7 +58,7 @@ static void be_dying(void *context) {
   await(ready, 2);
   if (how == DEATH_HALF) os.pwrite = die_in_pwrite;
   if (how == DEATH_RENAMED || how == DEATH_CONVERTED) os.rename = die_after_rename;
-  if (how == DEATH_NOT_CONVERTED) os.ftruncate = die_at_truncate;
+  if (how == DEATH_NOT_CONVERTED) os.fchmod = die_at_chmod;
   if (how == DEATH_RENAMED) {
     (void)kv_checkpoint(db, &help_err);
   } else {

@@ -6,6 +6,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -254,6 +255,151 @@ static void test_killed_parent(void) {
   close(ready[1]);
 }
 
+/* --- what a child keeps of its parent's files ---------------------------------------------------- */
+
+/* How many files whose names begin so the process has open or mapped. */
+static int kept_of(const char *start) {
+  char path[300], name[4200];
+  int count = 0;
+  for (int fd = 0; fd < 200; fd++) {
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(path, name, sizeof name - 1);
+    if (size <= 0) continue;
+    name[size] = '\0';
+    const char *slash = strrchr(name, '/');
+    if (slash != NULL && strncmp(slash + 1, start, strlen(start)) == 0) count++;
+  }
+  FILE *maps = fopen("/proc/self/maps", "r");
+  if (maps == NULL) abort();
+  while (fgets(name, sizeof name, maps) != NULL) {
+    const char *slash = strrchr(name, '/');
+    if (slash != NULL && strncmp(slash + 1, start, strlen(start)) == 0) count++;
+  }
+  fclose(maps);
+  return count;
+}
+
+static struct {
+  int (*lock)(int fd, bool shared, uint64_t offset, uint64_t size);
+  int to; /* a pipe */
+} halt;
+
+/* The thread that has come here goes no further. */
+static void halt_here(void) {
+  if (write(halt.to, "h", 1) != 1) _exit(1);
+  for (;;) pause();
+}
+
+static int halt_at_sync(int fd) {
+  (void)fd;
+  halt_here();
+  return 0;
+}
+
+static int halt_at_rename(const char *from, const char *to) {
+  (void)from, (void)to;
+  halt_here();
+  return 0;
+}
+
+/* Locked for joining. */
+static int halt_after_lock(int fd, bool shared, uint64_t offset, uint64_t size) {
+  int rc = halt.lock(fd, shared, offset, size);
+  if (rc == 0) halt_here();
+  return rc;
+}
+
+typedef enum moment { IN_TRANSACTION, JOINING, DRAFTING, CHANGING, MOMENTS } moment;
+
+static void *work(void *context) {
+  moment when = *(const moment *)context;
+  if (when == JOINING) os.lock = halt_after_lock;
+  kv *db = help_open_full("kept");
+  if (when == DRAFTING) os.fdatasync = os.fsync = halt_at_sync;
+  if (when == CHANGING) os.rename = halt_at_rename;
+  if (when >= DRAFTING) (void)kv_checkpoint(db, &help_err);
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "b", "unfinished"));
+  halt_here();
+  return NULL;
+}
+
+/* A process is killed in the middle of something, and has a child that lives on: the child has nothing
+** of the log open or mapped, and all locks are free. */
+static void test_child_of_dead(moment when) {
+  int ready[2], hold[2], halted[2];
+  char byte = 0;
+  if (pipe(ready) != 0 || pipe(hold) != 0 || pipe(halted) != 0) abort();
+  kv *db = help_open_full("kept");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  fflush(stdout);
+  pid_t parent = fork();
+  if (parent == 0) {
+    pthread_t thread;
+    halt.to = halted[1];
+    halt.lock = os.lock;
+    if (pthread_create(&thread, NULL, work, &when) != 0) _exit(1);
+    if (read(halted[0], &byte, 1) != 1) _exit(1);
+    if (fork() == 0) {
+      close(hold[1]);
+      byte = (char)('0' + kept_of("kept"));
+      if (write(ready[1], &byte, 1) != 1) _exit(1);
+      _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    for (;;) pause();
+  }
+  CHECK_INT(read(ready[0], &byte, 1), 1);
+  CHECK_INT(byte, '0');
+  CHECK_INT(kill(parent, SIGKILL), 0);
+  waitpid(parent, NULL, 0);
+  db = help_open_full("kept");
+  CHECK_INT(kv_begin(db, 0, &help_err), KV_OK);
+  MUST(help_put(db, "a", "2"));
+  MUST(kv_commit(db, 0, &help_err));
+  CHECK_INT(kv_checkpoint(db, &help_err), KV_OK);
+  CHECK_STR(help_all(db), "a=2");
+  MUST(kv_close(db, &help_err));
+  if (unlink("kept") != 0) abort();
+  close(hold[0]);
+  close(hold[1]); /* the grandchild goes */
+  close(ready[0]);
+  close(ready[1]);
+  close(halted[0]);
+  close(halted[1]);
+}
+
+/* Other threads open and close logs all the time: a child still gets nothing. */
+static _Atomic bool opened_enough;
+
+static void *open_and_close(void *path) {
+  while (!opened_enough) {
+    kv *db = help_open_full(path);
+    kv_error err;
+    if (kv_begin(db, 0, &err) == KV_OK && kv_commit(db, 0, &err) != KV_OK) abort();
+    if (kv_close(db, &err) != KV_OK) abort();
+  }
+  return NULL;
+}
+
+static void test_forks_beside_opening(void) {
+  pthread_t threads[2];
+  char paths[2][16] = {"opened-1", "opened-2"};
+  for (int i = 0; i < 2; i++) {
+    if (pthread_create(&threads[i], NULL, open_and_close, paths[i]) != 0) abort();
+  }
+  fflush(stdout);
+  for (int i = 0; i < 50; i++) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) _exit(kept_of("opened"));
+    waitpid(child, &status, 0);
+    CHECK_INT(status, 0);
+  }
+  opened_enough = true;
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+}
+
 int main(void) {
   test_each_store();
   test_grandchild();
@@ -261,5 +407,7 @@ int main(void) {
   test_ending(false);
   test_fork();
   test_killed_parent();
+  for (int when = 0; when < MOMENTS; when++) test_child_of_dead((moment)when);
+  test_forks_beside_opening();
   return unit_done();
 }

@@ -180,7 +180,7 @@ static void test_draft_of_another(void (*what)(void), const char *draft, const c
   meanwhile = what;
   int fd = next_fd();
   CHECK_INT(log_draft_begin(&d, "log", 0, 0, &help_err), KV_EBUSY);
-  CHECK(says("'log' is in use by another process"));
+  CHECK(says("'" DRAFT "' is in use by another process"));
   CHECK_INT(next_fd(), fd);
   CHECK(draft != NULL ? holds(DRAFT, draft) : access(DRAFT, F_OK) != 0 || what == link_put_there);
   CHECK(log != NULL ? holds("log", log) : !exists("log"));

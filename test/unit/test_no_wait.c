@@ -150,7 +150,7 @@ static void test_unless_busy_elsewhere(void) {
     bool alone, inherited;
     close(told[0]);
     close(go[1]);
-    bool has_lock = share_join(&s, "no_wait.log", 0644, &alone, &help_err) == KV_OK;
+    bool has_lock = share_join(&s, "no_wait.log", NULL, &alone, &help_err) == KV_OK;
     if (has_lock) share_joined(&s);
     has_lock = has_lock && share_lock_take(&s, &s.page->flush, 0, &inherited);
     if (!has_lock || write(told[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1) _exit(1);

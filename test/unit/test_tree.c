@@ -26,7 +26,7 @@ static const char *probe_some(const model *m, tree_ref top, uint64_t *state, mod
 
 /* One put or delete in both; NULL if they tell the same. */
 static const char *random_step(tree *t, model *m, uint64_t *state, model_kind kind, unsigned puts) {
-  char key[MODEL_KEY_SIZE_MAX], data[2000];
+  char key[MODEL_KEY_SIZE_MAX], data[3000];
   size_t size = model_random_key(state, kind, key);
   bool told = false;
   if (model_random(state, 100) < puts) {

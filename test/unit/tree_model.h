@@ -191,10 +191,10 @@ static inline size_t model_random_key(uint64_t *state, model_kind kind, char *ou
   return size;
 }
 
-/* Values of all types; data is where the bytes may lie, of 2000. */
+/* Values of all types; data is where the bytes may lie, of 3000. */
 static inline kv_value model_random_value(uint64_t *state, char *data) {
   kv_value value = {.type = (kv_type)model_random(state, 5)};
-  static const unsigned sizes[] = {0, 1, 6, 7, 8, 200, 511, 512, 513, 2000};
+  static const unsigned sizes[] = {0, 1, 6, 7, 8, 200, 511, 512, 513, 2000, 2150, 3000};
   if (value.type == KV_INTEGER) value.integer = (int64_t)model_random(state, 1u << 31) << 20;
   if (value.type == KV_REAL) value.real = (double)model_random(state, 1u << 31) / 7;
   if (value.type == KV_TEXT || value.type == KV_BLOB) {
