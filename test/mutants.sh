@@ -5,18 +5,21 @@
 #   test/mutants.sh              all of them
 #   test/mutants.sh checkpoint   those whose name or test has this in it
 #   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
+#   PART=1/2 test/mutants.sh     every second one, beginning with the first; 2/2 has the others
 #
-# Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
-# fails, or does not come to its end in time. The last line is `N killed, N survived`; exit status 1 if
-# any survived, 2 if the list no longer fits the sources.
+# Each works on a copy of the sources in build/mutants; parts that run at the same time need a clone of
+# the tree each. A mutant is killed if the test named with it fails, or does not come to its end in time.
+# If a test fails without a mutant, its mutants are not tried. The last line is `N killed, N survived`;
+# exit status 1 if any survived, 2 if any was not tried or the list no longer fits the sources.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
 TREE=$PWD/build/mutants
 LIMIT=${LIMIT:-240} # seconds for one test
 PATTERN=${1-}
-killed=0 survived=0
-declare -A sound # tests that pass without a mutant
+PART=${PART:-1/1}
+count=0 killed=0 survived=0 untried=0
+declare -A sound # of each test: how many seconds it may take with a mutant; 0: it fails without one
 
 # The copy is kept between calls, so that only what differs is compiled.
 prepare() {
@@ -45,22 +48,33 @@ build() { # TEST: leave its command in the array `run`
   make -C "$TREE" --no-print-directory SETUP=: CI= WERROR= CFLAGS="-O1 -g" "${targets[@]}" >"$TREE/build.txt" 2>&1
 }
 
-# passes: whether the test in `run` does, in a folder of its own.
+# passes SECONDS: whether the test in `run` does so in time, in a folder of its own.
 passes() {
+  local limit=$1
   if [[ ${run[0]} == env ]]; then
-    (cd "$TREE" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+    (cd "$TREE" && timeout -k 5 "$limit" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
   else
     rm -rf "$TREE/tmp" && mkdir "$TREE/tmp" &&
-      (cd "$TREE/tmp" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+      (cd "$TREE/tmp" && timeout -k 5 "$limit" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
   fi
 }
 
-# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each.
+# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each. How long
+# that took tells when a mutant has to be taken for one that never ends.
 check_sound() { # TEST
-  [[ ${sound[$1]-} ]] && return
-  build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
-  passes || { echo "$1 fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
-  sound[$1]=yes
+  local start=$SECONDS limit
+  if [[ ! ${sound[$1]-} ]]; then
+    build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
+    if passes "$LIMIT"; then
+      limit=$((30 + 3 * (SECONDS - start)))
+      sound[$1]=$((limit < LIMIT ? limit : LIMIT))
+    else
+      echo "$1 fails as it is" >&2
+      cat "$TREE/run.txt" >&2
+      sound[$1]=0
+    fi
+  fi
+  ((sound[$1] > 0))
 }
 
 # mutant NAME TEST FILE PERL...: apply each PERL to the whole text of FILE; TEST has to fail then.
@@ -68,7 +82,12 @@ mutant() {
   local name=$1 test=$2 file=$3 start perl why
   shift 3
   [[ "$name $test" == *"$PATTERN"* ]] || return
-  [[ ${DRY-} ]] || check_sound "$test"
+  ((++count % ${PART#*/} == ${PART%/*} % ${PART#*/})) || return
+  if [[ ! ${DRY-} ]] && ! check_sound "$test"; then
+    printf '%-46s %-24s        not tried\n' "$name" "$test"
+    ((++untried))
+    return
+  fi
   start=$SECONDS
   cp "src/$file" "$TREE/src/$file.mutant"
   for perl; do
@@ -90,7 +109,7 @@ mutant() {
     cat "$TREE/build.txt" >&2
     exit 2
   fi
-  passes 2>/dev/null
+  passes "${sound[$test]}" 2>/dev/null
   local rc=$?
   case $rc in
     0) why=SURVIVED ;;
@@ -604,5 +623,7 @@ mutant 'rare: a number beyond all' 'test_log_format' log_format.c \
 mutant 'rare: fstat fails, so it is no file' 'test_inspect' inspect.c \
   's/rc = fstat_error\(path, err\);/rc = kv_error_set(err, KV_ECANTOPEN, "no");/'
 
+((untried == 0)) || echo "$untried not tried"
 echo "$killed killed, $survived survived"
+((untried == 0)) || exit 2
 ((survived == 0))
