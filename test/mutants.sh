@@ -117,7 +117,10 @@ mutant() {
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/(unit|fuzz)/)##' | cut -c 1-60)" ;;
+    *)
+      why=$(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt")
+      why="killed: $(sed -E 's#^( +|test/(unit|fuzz)/)##' <<<"${why:-exit status $rc}" | cut -c 1-60)"
+      ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
