@@ -318,7 +318,7 @@ mutant 'bug: who joins reads on in another file' 'test_checkpoint_stops' store_j
 mutant 'bug: empty while a checkpoint changes over' 'test_checkpoint_stops' store_join.c \
   's/    last = recover_last_seq\(&head.header, last\);/    last = last;/'
 mutant 'bug: a repair makes one version of many' 'test_process_stops' store_follow.c \
-  's/rc = store_follow_written\(s, err\);(\n  if \(rc == KV_OK\) rc = read_on)/rc = follow_file(s, err);$1/'
+  's/rc = store_follow_written\(s, err\);(\n  if \(rc == KV_OK\) rc = read_on)/rc = follow_file(s, NULL, err);$1/'
 mutant 'bug: a file with the number of an older one' 'test_follow' store_follow.c \
   's/(  bool same_file = facts.st_dev == ours)/  ours = s->follow.seen;\n$1/'
 mutant 'bug: a commit in the tick of the last look' 'test_follow' store_follow.c \
