@@ -107,13 +107,15 @@ static int open_again(const store *s, int fd, int *reading, kv_error *err) {
   struct stat facts, named;
   *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
   if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
-  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
-      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
+  int rc = KV_OK;
+  if (os.fstat(fd, &facts) != 0 || os.fstat(*reading, &named) != 0) {
+    rc = log_error(err, "fstat", s->path);
+  } else if (facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
     return KV_OK;
   }
   os.close(*reading);
   *reading = -1;
-  return KV_OK;
+  return rc;
 }
 
 /* --- the first one ---------------------------------------------------------------------------------- */
@@ -259,9 +261,11 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
-    bool changing = is_it || log_place_check_change(LOG_REPLACED, s->share.page, file->generation,
-                                                    s->path, NULL) == KV_OK;
-    uint64_t wait_ns = changing ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
+    if (!is_it) {
+      rc = log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
+    }
+    if (rc != KV_OK && rc != KV_EMOVED) return rc; /* it cannot be told */
+    uint64_t wait_ns = rc == KV_OK ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
     if (os.now_ns() - began_ns >= wait_ns) {
       return kv_error_set(err, KV_EBUSY,
                           "'%s' is not the log that other processes have open: that was moved, "
