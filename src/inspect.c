@@ -214,7 +214,8 @@ static int bad_stretch(inspection *i) {
 /* What stands at i->at verifies. */
 static int good_stretch(inspection *i, const log_transaction *t) {
   ahead a;
-  if (t->seq == i->next_seq) {
+  bool is_first = i->header_damaged && i->at == 0; /* the header is missing: see read_row */
+  if (t->seq == i->next_seq || is_first) {
     i->stretch.status = INSPECT_OK;
   } else {
     int rc = i->looked_ahead ? KV_OK : look_ahead(i, &a);
@@ -256,7 +257,9 @@ static void describe_status(const inspection *i, inspect_row *row) {
   bool damaged = row->status == INSPECT_DAMAGED;
   if (!damaged && row->status != INSPECT_TORN) return;
   if (i->header_damaged && row->offset == 0) {
-    (void)snprintf(row->note, sizeof row->note, "the header does not verify");
+    (void)snprintf(row->note, sizeof row->note, "%s",
+                   row->whole ? "the header in front of this line is missing"
+                              : "the header does not verify");
   } else if (i->original) {
     (void)snprintf(row->note, sizeof row->note, "a crash has cut this line");
   } else if (expected == 0) {
@@ -347,6 +350,8 @@ static int read_row(inspection *i, inspect_row *row) {
   row->place = i->stretch.begin;
   row->whole = i->stretch.seq != 0;
   row->status = i->stretch.status;
+  /* A transaction that verifies stands where the header should be: that is the damage, and all of it. */
+  if (i->header_damaged && i->at == 0) row->status = INSPECT_DAMAGED;
   if (row->status == INSPECT_ROOM) return take_room(i, row);
   describe_status(i, row);
   int rc = log_reader_line(&i->reader, i->at, &line, &size, &ended);

@@ -52,7 +52,8 @@ static void check_moved(int rc) {
   bool asked = fault.failed_call == CALL_STAT || fault.failed_call == CALL_OPEN;
   bool said = fault.failed > 0 && asked && fault.reason == ENOENT;
   if (!CHECK(rc != KV_EMOVED || said)) {
-    printf("  %s, errno %d: %s\n", fault_call_names[fault.failed_call], fault.reason, help_err.text);
+    printf("  %s, errno %d: %s\n", fault_call_names[fault.failed_call], fault.reason,
+           help_err.text);
   }
 }
 
