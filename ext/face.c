@@ -15,6 +15,8 @@ int face_code(int kv_code) {
     return SQLITE_NOMEM;
   case KV_EBUSY:
     return SQLITE_BUSY;
+  case KV_EINTERRUPTED:
+    return SQLITE_INTERRUPT;
   case KV_EIO:
     return SQLITE_IOERR;
   case KV_EFULL:

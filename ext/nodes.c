@@ -226,6 +226,7 @@ static int nodes_filter(sqlite3_vtab_cursor *base, int plan, const char *words, 
     }
   }
   if (plan & WALK_DEPTH) depth_max = depth_limit(*argv, (plan & WALK_DEPTH_STRICT) != 0);
+  t->session->busy_timeout_ms = t->busy_timeout_ms;
   rc = kv_walk_open(t->link->db, root, root_size, depth_max, &c->walk, &err);
   return rc == KV_OK ? SQLITE_OK : face_fail(vtab, &err);
 }

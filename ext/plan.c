@@ -180,6 +180,8 @@ static double range_rows(sqlite3_index_info *info, const choice *c, const kv_cur
   return high > low ? (high - low) * factor : 0;
 }
 
+#define ROWS_UNKNOWN 1000
+
 static double estimate(sqlite3_index_info *info, const choice *c, const kv_cursor *cursor) {
   kv_counts counts;
   size_t size;
@@ -301,9 +303,16 @@ int plan_best_index(sqlite3_vtab *base, sqlite3_index_info *info) {
   use(info, &c);
   kv_cursor *cursor;
   kv_error err;
-  if (kv_cursor_open(t->link->db, &cursor, &err) != KV_OK) return face_fail(base, &err);
-  double rows = estimate(info, &c, cursor);
-  kv_cursor_close(cursor);
+  double rows = c.plan & PLAN_EQUAL ? 1 : ROWS_UNKNOWN;
+  t->session->is_planning = true;
+  int rc = kv_cursor_open(t->link->db, &cursor, &err);
+  t->session->is_planning = false;
+  if (rc == KV_OK) {
+    rows = estimate(info, &c, cursor);
+    kv_cursor_close(cursor);
+  } else if (rc != KV_EBUSY && rc != KV_EINTERRUPTED) {
+    return face_fail(base, &err);
+  } /* else the scan will meet it: SQLite has no code but SQLITE_ERROR for what fails here */
   info->estimatedRows = (sqlite3_int64)rows;
   info->estimatedCost = 3 + rows;
   if (c.plan & PLAN_EQUAL) {

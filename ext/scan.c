@@ -97,6 +97,7 @@ int scan_open(sqlite3_vtab *base, sqlite3_vtab_cursor **out) {
   kv_error err;
   scan *s = t->spare;
   t->spare = NULL;
+  t->session->busy_timeout_ms = t->busy_timeout_ms;
   if (s == NULL) {
     s = scan_new(t, &err);
   } else if (kv_cursor_refresh(s->cursor, &err) != KV_OK) {

@@ -9,7 +9,10 @@
 session *session_new(sqlite3 *connection) {
   session *s = sqlite3_malloc64(sizeof *s);
   if (s == NULL) return NULL;
-  *s = (session){.connection = connection, .member = owner_enter(connection), .holders = 1};
+  *s = (session){.connection = connection,
+                 .member = owner_enter(connection),
+                 .holders = 1,
+                 .busy_timeout_ms = -1};
   if (s->member != NULL) return s;
   sqlite3_free(s);
   return NULL;
@@ -105,9 +108,35 @@ static bool is_readonly(const session *s, const char *schema) {
   return sqlite3_db_readonly(s->connection, schema) == 1;
 }
 
+unsigned session_busy_timeout_ms(sqlite3 *connection) {
+  sqlite3_stmt *statement = NULL;
+  int timeout_ms = 0;
+  if (sqlite3_prepare_v2(connection, "PRAGMA busy_timeout", -1, &statement, NULL) == SQLITE_OK &&
+      sqlite3_step(statement) == SQLITE_ROW) {
+    timeout_ms = sqlite3_column_int(statement, 0);
+  }
+  (void)sqlite3_finalize(statement);
+  return timeout_ms > 0 ? (unsigned)timeout_ms : 0;
+}
+
+/* Asked by the engine where a call has to wait. */
+static unsigned timeout_ms(void *context) {
+  const session *s = context;
+  return s->busy_timeout_ms >= 0 ? (unsigned)s->busy_timeout_ms
+                                 : session_busy_timeout_ms(s->connection);
+}
+
+static bool is_interrupted(void *context) {
+  const session *s = context;
+  return s->is_planning || face_check_interrupt(s->connection) != SQLITE_OK;
+}
+
 static int open_handle(session *s, const char *schema, const char *path, const args *a, kv **out,
                        char **message) {
   kv_options options = {.path = path, .readonly = a->readonly, .settings = a->settings};
+  s->busy_timeout_ms = a->busy_timeout_ms;
+  options.waiting =
+      (kv_waiting){.timeout_ms = timeout_ms, .is_interrupted = is_interrupted, .context = s};
   options.rights_from = database_file(s->connection, schema);
   options.is_database = database_is_at;
   if (path != NULL && !a->readonly && is_readonly(s, schema)) {

@@ -61,7 +61,12 @@ typedef struct session {
   session_note *notes;   /* of the open transaction, the newest first */
   bool joined;           /* it is followed */
   int depth;             /* its savepoints */
+  bool is_planning;      /* nothing is waited for */
+  int busy_timeout_ms; /* of the table that was used last, for what it waits for; -1: the connection's */
 } session;
+
+/* The connection's busy_timeout. */
+unsigned session_busy_timeout_ms(sqlite3 *connection);
 
 /* A session with one holder, the module; every table of it is another, since before SQLite 3.41 a
 ** module that is replaced goes before its tables do. The last one to let go frees it. */

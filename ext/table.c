@@ -213,17 +213,6 @@ static int table_rename(sqlite3_vtab *base, const char *name) {
 
 /* --- transactions ------------------------------------------------------------------------------ */
 
-static int connection_busy_timeout_ms(sqlite3 *connection) {
-  sqlite3_stmt *statement = NULL;
-  int timeout_ms = 0;
-  if (sqlite3_prepare_v2(connection, "PRAGMA busy_timeout", -1, &statement, NULL) == SQLITE_OK &&
-      sqlite3_step(statement) == SQLITE_ROW) {
-    timeout_ms = sqlite3_column_int(statement, 0);
-  }
-  (void)sqlite3_finalize(statement);
-  return timeout_ms > 0 ? timeout_ms : 0;
-}
-
 /* A transaction over several tables on one log has the strictest of their settings. */
 static void tighten(kv *db, const kv_settings *with) {
   kv_settings now;
@@ -254,11 +243,12 @@ int table_begin_again(table *t) {
     t->base.zErrMsg = message;
     return rc;
   }
-  rc = kv_begin(db, 0, &err);
+  t->session->busy_timeout_ms = t->busy_timeout_ms;
+  rc = kv_begin_now(db, &err);
   if (rc == KV_EBUSY) {
-    int timeout_ms = t->busy_timeout_ms >= 0 ? t->busy_timeout_ms
-                                             : connection_busy_timeout_ms(t->session->connection);
-    if (timeout_ms > 0) rc = kv_begin(db, (unsigned)timeout_ms, &err);
+    unsigned timeout_ms = t->busy_timeout_ms >= 0 ? (unsigned)t->busy_timeout_ms
+                                                  : session_busy_timeout_ms(t->session->connection);
+    rc = kv_begin(db, timeout_ms, &err);
   }
   return rc == KV_OK ? SQLITE_OK : face_fail(&t->base, &err);
 }

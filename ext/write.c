@@ -204,10 +204,13 @@ static int run_checkpoint(table *t) {
                           "a checkpoint cannot run in a transaction that has changed something");
   }
   kv_rollback(db);
+  t->session->busy_timeout_ms = t->busy_timeout_ms;
   int rc = kv_checkpoint(db, &err);
-  if (rc != KV_OK) rc = face_fail(&t->base, &err);
-  int again = table_begin_again(t);
-  return rc != SQLITE_OK ? rc : again;
+  if (rc == KV_OK) return table_begin_again(t);
+  rc = face_fail(&t->base, &err);
+  (void)kv_begin_now(db,
+                     NULL); /* it has waited long enough; without a transaction SQLite rolls back */
+  return rc;
 }
 
 /* Of a log that has lost its name no transaction can begin; a checkpoint writes what is in memory to a new

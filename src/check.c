@@ -54,12 +54,12 @@ static int check_version(store *s, bool *passed, kv_error *err) {
   return rc;
 }
 
-int check_store(store *s, kv_error *err) {
+int check_store(store *s, const kv_waiting *waiting, kv_error *err) {
   int rc;
   bool passed;
   do {
     passed = false;
-    rc = store_refresh(s, err);
+    rc = store_refresh(s, waiting, err);
     if (rc == KV_OK) rc = check_version(s, &passed, err);
   } while (rc == KV_OK && passed);
   return rc;

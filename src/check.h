@@ -8,6 +8,6 @@
 ** every checksum, and compare. Readers and writers go on meanwhile; it needs as much memory as the
 ** tree has again. KV_OK; KV_EDAMAGED with the first thing found wrong; KV_ENOMEM, KV_EIO,
 ** KV_ECANTOPEN. */
-int check_store(store *s, kv_error *err);
+int check_store(store *s, const kv_waiting *waiting, kv_error *err);
 
 #endif

@@ -19,8 +19,7 @@
 #define ROUNDS_MAX 20                  /* of copying, if writers are faster than that */
 #define FREE_STEP ((uint64_t)4 << 20)  /* bytes of the old file given back at a time */
 #define FREE_PAUSE_NS 1000000u
-#define TURN_WAIT_MS 60000u
-#define TURN_SLICE_MS 100u
+#define TURN_SLICE_NS 100000000u
 #define LINE_SIZE 16u /* bytes of a line besides its keypath and value, about */
 
 typedef struct checkpoint {
@@ -40,6 +39,8 @@ typedef struct checkpoint {
   bool has_turn;
   bool is_asked;    /* for, by a command */
   bool is_hopeless; /* it need not be tried again */
+  const kv_waiting *waiting;
+  uint64_t left_ns; /* to wait for the turn */
 } checkpoint;
 
 static int no_memory(checkpoint *c) {
@@ -58,16 +59,29 @@ static bool is_free(log_place place) {
 }
 
 static int check_stop(const checkpoint *c) {
+  const kv_waiting *how = c->waiting;
+  if (how->is_interrupted != NULL && how->is_interrupted(how->context)) {
+    return kv_error_set(c->err, KV_EINTERRUPTED, "the checkpoint of '%s' was interrupted",
+                        c->store->path);
+  }
   if (!atomic_load(&c->store->checkpointer.stop)) return KV_OK;
   return kv_error_set(c->err, KV_EBUSY, "'%s' is being closed", c->store->path);
 }
 
+/* The limit is for both waits together, of which the second may begin long after the first. */
 static int take_turn(checkpoint *c) {
+  uint64_t began_ns = os.now_ns(), end_ns = began_ns + c->left_ns;
+  share_limit slice = {.is_interrupted = c->waiting->is_interrupted,
+                       .context = c->waiting->context};
   int rc = KV_EBUSY;
-  for (unsigned ms = 0; rc == KV_EBUSY && ms < TURN_WAIT_MS; ms += TURN_SLICE_MS) {
-    if (check_stop(c) != KV_OK) return KV_EBUSY;
-    rc = store_turn_take_briefly(c->store, c, TURN_SLICE_MS, c->err);
+  for (uint64_t now_ns = began_ns; rc == KV_EBUSY && now_ns < end_ns; now_ns = os.now_ns()) {
+    int stop = check_stop(c);
+    if (stop != KV_OK) return stop;
+    slice.deadline_ns = now_ns + TURN_SLICE_NS < end_ns ? now_ns + TURN_SLICE_NS : end_ns;
+    rc = store_turn_take_briefly(c->store, c, &slice, c->err);
   }
+  uint64_t waited_ns = os.now_ns() - began_ns;
+  c->left_ns = waited_ns + TURN_SLICE_NS < c->left_ns ? c->left_ns - waited_ns : TURN_SLICE_NS;
   c->has_turn = rc == KV_OK;
   return rc;
 }
@@ -379,8 +393,25 @@ static int run_and_free(checkpoint *c) {
   return rc;
 }
 
+static const kv_waiting patient = {.timeout_ms = NULL};
+
+static checkpoint prepare(store *s, const kv_waiting *waiting, kv_error *err) {
+  store_wait wait = {.how = waiting};
+  return (checkpoint){.store = s,
+                      .err = err,
+                      .fd = -1,
+                      .draft.writer.fd = -1,
+                      .waiting = waiting,
+                      .left_ns = store_wait_limit(&wait)->deadline_ns - os.now_ns()};
+}
+
 int checkpoint_run(store *s, kv_error *err) {
-  checkpoint c = {.store = s, .err = err, .fd = -1, .draft.writer.fd = -1, .is_asked = true};
+  return checkpoint_run_within(s, &patient, err);
+}
+
+int checkpoint_run_within(store *s, const kv_waiting *waiting, kv_error *err) {
+  checkpoint c = prepare(s, waiting, err);
+  c.is_asked = true;
   int rc = run_and_free(&c);
   if (rc == KV_OK) atomic_store(&s->checkpointer.not_before, 0);
   return rc;
@@ -390,7 +421,7 @@ int checkpoint_run(store *s, kv_error *err) {
 
 static void *checkpointer_main(void *context) {
   store *s = context;
-  checkpoint c = {.store = s, .fd = -1, .draft.writer.fd = -1};
+  checkpoint c = prepare(s, &patient, NULL);
   int rc = run_and_free(&c);
   store_tidy_all(s);
   if (rc != KV_OK) { /* not again before it is half as large again */

@@ -43,6 +43,10 @@
 ** after the rename, nothing more can be committed until the store is reopened. */
 int checkpoint_run(store *s, kv_error *err);
 
+/* The same for a caller with a timeout, and STORE_GRACE, for all its waits for the turn together. An
+** interrupt ends it until it begins to take the log's place. KV_EINTERRUPTED. */
+int checkpoint_run_within(store *s, const kv_waiting *waiting, kv_error *err);
+
 /* By who has the turn, after a commit: start a checkpoint in a thread of its own if the log has
 ** grown to CHECKPOINT_RATIO times what is in it, and to `least` bytes. */
 #define CHECKPOINT_RATIO 4u

@@ -114,12 +114,6 @@ static void show(commit_queue *q) {
   atomic_store_explicit(&q->shown_seq, version->seq, memory_order_release);
 }
 
-void commit_show(commit_queue *q) {
-  pthread_mutex_lock(&q->lock);
-  show(q);
-  pthread_mutex_unlock(&q->lock);
-}
-
 void commit_seal_others(commit_queue *q, uint64_t seq) {
   pthread_mutex_lock(&q->lock);
   (void)tree_edit_seal(q->tree, seq);
@@ -149,6 +143,19 @@ static void wake_waiting(commit_queue *q) {
       led = true;
     }
   }
+}
+
+/* Publish what another process has flushed or published: no flush of this process will do it. */
+static void show_and_wake(commit_queue *q) {
+  uint64_t before = atomic_load(&q->shown_seq);
+  show(q);
+  if (atomic_load(&q->shown_seq) != before) wake_waiting(q);
+}
+
+void commit_show(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  show_and_wake(q);
+  pthread_mutex_unlock(&q->lock);
 }
 
 static void fail(commit_queue *q, int code, const char *why) {
@@ -222,11 +229,14 @@ static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, 
   return KV_OK;
 }
 
-/* Flush what every process has written, having the right to; the lock is given back meanwhile. */
-static int flush_as_owner(commit_queue *q, kv_error *err) {
+/* Flush what every process has written, having the right to; the lock is given back meanwhile.
+** `orphaned`: another process has begun to and has not ended it. It may have met an error that it has
+** not told yet, and that the kernel tells only once: then the pages that it lost look clean, so that all
+** that it may have been about is written anew. */
+static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   share_page *page = q->page;
   uint64_t covered = atomic_load(&page->written_seq), end = q->log.end;
-  uint64_t generation = atomic_load(&page->generation);
+  uint64_t generation = atomic_load(&page->generation), written_end = share_end(page, generation);
   if (generation != q->generation) {
     int rc = reopen(q, err);
     return rc == KV_EBUSY ? flush_untold(q, generation, covered, err) : rc;
@@ -235,13 +245,16 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
   uint64_t start_ns = os.now_ns();
-  int rc = log_writer_sync(&log, err);
+  int rc = orphaned ? log_writer_rewrite(&log, share_synced_end(page, generation), written_end, err)
+                    : KV_OK;
+  if (rc == KV_OK) rc = log_writer_sync(&log, err);
   bool synced = rc == KV_OK;
   uint64_t took_ns = os.now_ns() - start_ns;
   if (synced) rc = log_place_check_flushed(page, generation, log.fd, log.path, err);
   if (rc == KV_OK) {
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
+    share_raise_synced(page, generation, written_end);
   } else {
     atomic_store(&page->broken, 1);
   }
@@ -263,18 +276,19 @@ static int flush_as_owner(commit_queue *q, kv_error *err) {
 ** another one that is at it and would have to be waited for. */
 static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   share *s = q->share;
+  share_watch watch = {.since_ns = 0};
   while (q->failed == KV_OK && durable_seq(q) < seq) {
-    bool inherited;
+    bool orphaned;
     pthread_mutex_unlock(&q->lock);
-    bool owner = patient ? share_lock_try(s, &q->page->flush)
-                         : share_lock_take(s, &q->page->flush, 0, &inherited);
+    bool owner = patient ? share_lock_try(s, &q->page->flush, &watch, &orphaned)
+                         : share_lock_take(s, &q->page->flush, 0, &orphaned);
     pthread_mutex_lock(&q->lock);
     check_others(q);
     if (!owner && !patient) return;
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
-    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, &why);
+    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, orphaned, &why);
     if (rc == KV_OK &&
         atomic_load(&q->page->written_seq) < seq) { /* no flush would ever cover it */
       rc = kv_error_set(&why, KV_EIO, "'%s-shm' lacks transactions that were committed",
@@ -528,11 +542,21 @@ static bool should_lead(commit_queue *q, const commit_ticket *ticket) {
   return os.now_ns() >= ticket->handed_ns + RELUCTANCE_NS;
 }
 
+/* The caller's function is called without the lock. */
+static bool is_interrupted(commit_queue *q, const commit_ticket *ticket) {
+  const kv_waiting *w = ticket->waiting;
+  if (w == NULL || w->is_interrupted == NULL || is_done(q, ticket)) return false;
+  pthread_mutex_unlock(&q->lock);
+  bool interrupted = w->is_interrupted(w->context);
+  pthread_mutex_lock(&q->lock);
+  return interrupted;
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
-  bool full = ticket->settings.synchronous == KV_SYNC_FULL;
+  bool full = ticket->settings.synchronous == KV_SYNC_FULL, hurries = false;
   while (!is_done(q, ticket) && queue_failure(q, NULL) == KV_OK) {
-    if (!q->flushing && should_lead(q, ticket)) {
+    if (!q->flushing && (hurries || should_lead(q, ticket))) {
       flush(q, q->handed_seq, true);
       continue;
     }
@@ -544,7 +568,8 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     }
     if (!q->flushing && !full) until_ns = ticket->handed_ns + RELUCTANCE_NS;
     wait_until(&ticket->wake, &q->lock, until_ns);
-    show(q);
+    show_and_wake(q);
+    if (!hurries) hurries = is_interrupted(q, ticket);
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
   ticket_unlink(q, ticket);
@@ -568,6 +593,7 @@ static int flush_all(commit_queue *q, kv_error *err) {
       flush(q, wanted_seq, true);
     }
   }
+  show_and_wake(q);
   return queue_failure(q, err);
 }
 
@@ -586,6 +612,7 @@ int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
     flush(q, wanted_seq, false);
     rc = queue_failure(q, err);
   }
+  show_and_wake(q);
   if (rc == KV_OK && durable_seq(q) < wanted_seq) {
     rc = kv_error_set(err, KV_EBUSY, "another flush is under way");
   }

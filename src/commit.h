@@ -23,7 +23,9 @@
 ** Processes. How far the log is written, durable and visible is in the page that all share
 ** (share.h). Lines are held back only as long as this process has the turn: before another one
 ** appends, they are written. A flush covers what every process has written; while one flushes the
-** others wait for that, and then flush what it did not cover, if anything.
+** others wait for that, and then flush what it did not cover, if anything. They do not have to: if the
+** process has stopped one of them flushes itself (share_lock_try), and what the other one then tells
+** of its flush, whenever it does, is still true.
 **
 ** After a failed write or flush nothing can be known about the file's tail: the kernel may have
 ** marked the pages clean. So the queue refuses everything from then on, in every process, every
@@ -32,7 +34,8 @@
 ** Invariants:
 **   1. durable_seq <= written_seq <= handed_seq, of which the first two are the page's; filling has
 **      the transactions in between, and is empty without the turn
-**   2. at most one flush is in flight among all processes; it covers what was written when it began
+**   2. a flush covers what was written when it began; in a process there is one at a time, and among
+**      all processes too, but for those that do not end
 **   3. published_seq is the newest visible transaction; a commit returns KV_OK when it has got
 **      there, and never becomes visible if it does not
 **
@@ -64,6 +67,8 @@ typedef struct commit_ticket {
   uint64_t seq;
   uint64_t handed_ns;
   commit_settings settings;
+  const kv_waiting
+      *waiting; /* an interrupt makes it lead at once; set before commit_wait, or NULL */
   pthread_cond_t wake;
 } commit_ticket;
 
@@ -163,7 +168,10 @@ int commit_pin_newest(commit_queue *q, tree_pin *out);
 void commit_break(commit_queue *q, int code, const char *why);
 
 /* Wait for the ticket's durability. KV_OK: the transaction is committed and visible. Else the
-** queue's failure: it is neither, and whether a reopened store has it cannot be said. */
+** queue's failure: it is neither, and whether a reopened store has it cannot be said.
+**
+** What is in the log cannot be called back, so that neither a timeout nor an interrupt makes this fail.
+** It does not have to wait for others: with an interrupt it waits for no group and flushes at once. */
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err);
 
 /* Bring everything that any process has committed so far to stable storage. The queue's failure. */

@@ -112,13 +112,15 @@ int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err
   rights like = {.known = false, .fd = -1};
   if (options->rights_from != NULL) (void)rights_read_path(options->rights_from, &like);
   bool may_be_missing = options->readonly && options->may_be_missing;
-  rc = store_acquire(options->path, &like, options->readonly, may_be_missing, &s, notice, err);
+  rc = store_acquire(options->path, &like, options->readonly, may_be_missing, &options->waiting, &s,
+                     notice, err);
   if (rc != KV_OK) {
     os.free(db);
     return rc;
   }
   commit_settings settings = checked(&options->settings);
   txn_init(&db->txn, s, &settings);
+  db->txn.waiting = options->waiting;
   db->readonly = options->readonly;
   *out = db;
   return KV_OK;
@@ -142,6 +144,10 @@ bool kv_same_store(const kv *a, const kv *b) {
 
 void kv_set_settings(kv *db, const kv_settings *settings) {
   db->txn.settings = checked(settings);
+}
+
+void kv_set_waiting(kv *db, const kv_waiting *waiting) {
+  db->txn.waiting = *waiting;
 }
 
 void kv_get_settings(const kv *db, kv_settings *out) {
@@ -174,12 +180,39 @@ static int readonly_error(const kv *db, kv_error *err) {
                       store_name(db->txn.store));
 }
 
-int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+/* KV_OK if the handle can take the turn, or has it. */
+static int check_idle(const kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open already");
-  if (db->readonly) return readonly_error(db, err);
-  return txn_begin(&db->txn, busy_timeout_ms, err);
+  return db->readonly ? readonly_error(db, err) : KV_OK;
+}
+
+static share_limit limit_of(const kv *db, unsigned busy_timeout_ms) {
+  const kv_waiting *w = &db->txn.waiting;
+  return (share_limit){
+      .deadline_ns = busy_timeout_ms > 0 ? os.now_ns() + (uint64_t)busy_timeout_ms * 1000000u : 0,
+      .is_interrupted = w->is_interrupted,
+      .context = w->context};
+}
+
+int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+  int rc = check_idle(db, err);
+  if (rc != KV_OK) return rc;
+  share_limit limit = limit_of(db, busy_timeout_ms);
+  return txn_begin(&db->txn, &limit, err);
+}
+
+int kv_begin_now(kv *db, kv_error *err) {
+  int rc = check_idle(db, err);
+  return rc == KV_OK ? txn_begin(&db->txn, NULL, err) : rc;
+}
+
+int kv_take_turn(kv *db, unsigned busy_timeout_ms, kv_error *err) {
+  int rc = check_idle(db, err);
+  if (rc != KV_OK) return rc;
+  share_limit limit = limit_of(db, busy_timeout_ms);
+  return txn_take_turn(&db->txn, &limit, err);
 }
 
 bool kv_in_transaction(const kv *db) {
@@ -248,8 +281,15 @@ uint64_t kv_handed_seq(kv *db) {
   return commit_handed_seq(&db->txn.store->queue);
 }
 
+/* Another process may have flushed and published what was handed over here. */
 uint64_t kv_published_seq(kv *db) {
-  return atomic_load(&db->txn.store->queue.shown_seq);
+  store *s = db->txn.store;
+  const share_page *page = atomic_load(&s->page);
+  uint64_t published = page != NULL ? atomic_load(&page->published_seq) : SHARE_CLOSED;
+  if (published != SHARE_CLOSED && published > atomic_load(&s->queue.shown_seq)) {
+    commit_show(&s->queue);
+  }
+  return atomic_load(&s->queue.shown_seq);
 }
 
 void kv_settle(kv *db) {
@@ -270,7 +310,7 @@ void kv_rollback(kv *db) {
 static int flush_with(kv *db, int (*how)(commit_queue *q, kv_error *err), kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
   if (rc != KV_OK || db->txn.store->path == NULL) return rc;
-  if (db->txn.store->readonly) return store_sync_read(db->txn.store, err);
+  if (db->txn.store->readonly) return store_sync_read(db->txn.store, &db->txn.waiting, err);
   rc = how(&db->txn.store->queue, err);
   store_tidy_if_wanted(db->txn.store); /* what has become visible may have left much behind */
   return rc;
@@ -290,9 +330,10 @@ int kv_checkpoint(kv *db, kv_error *err) {
   if (rc != KV_OK) return rc;
   if (db->txn.state != TXN_IDLE) return misuse(err, "a transaction is open");
   if (db->readonly) return readonly_error(db, err);
-  if (s->path != NULL) rc = store_refresh(s, err);
+  const kv_waiting *waiting = &db->txn.waiting;
+  if (s->path != NULL) rc = store_refresh(s, waiting, err);
   /* A log that was never written stays that way. */
-  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run(s, err);
+  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run_within(s, waiting, err);
   store_tidy_all(s);
   return rc;
 }
@@ -307,7 +348,7 @@ static int pin_now(kv *db, tree_pin *out, kv_error *err) {
   if (db->txn.state == TXN_OPEN) {
     rc = tree_pin_edit(&s->tree, out);
   } else {
-    rc = store_refresh(s, err);
+    rc = store_refresh(s, &db->txn.waiting, err);
     if (rc != KV_OK) return rc;
     rc = tree_pin_published(&s->tree, out);
   }
@@ -335,7 +376,7 @@ int kv_cursor_refresh(kv_cursor *c, kv_error *err) {
 int kv_cursor_refresh_newest(kv_cursor *c, kv_error *err) {
   kv_cursor_let_go(c);
   int rc = store_check_fork(c->store, err);
-  if (rc == KV_OK) rc = store_refresh(c->store, err);
+  if (rc == KV_OK) rc = store_refresh(c->store, &c->db->txn.waiting, err);
   if (rc != KV_OK) return rc;
   rc = commit_pin_newest(&c->store->queue, &c->pin);
   if (rc != KV_OK) return kv_error_set(err, rc, "out of memory");
@@ -546,7 +587,7 @@ int kv_get_stats(kv *db, kv_stats *out, kv_error *err) {
 
 int kv_check(kv *db, kv_error *err) {
   int rc = store_check_fork(db->txn.store, err);
-  return rc == KV_OK ? check_store(db->txn.store, err) : rc;
+  return rc == KV_OK ? check_store(db->txn.store, &db->txn.waiting, err) : rc;
 }
 
 typedef struct each_store {

@@ -76,7 +76,17 @@ typedef struct kv_options {
   bool readonly;                         /* never writes, never creates */
   bool may_be_missing;                   /* readonly: a file that is not there is an empty store */
   kv_settings settings; /* group_size 0: the default of its mode (kv_default_group_size) */
+  kv_waiting waiting;   /* how to wait, in kv_open and in all calls on the handle */
 } kv_options;
+
+/* Waiting. Another process can stop at any moment, for any time (Ctrl-Z, a debugger, a frozen
+** container), and be in the way of all others. No call waits for one without a limit:
+**   kv_begin      waits busy_timeout_ms for the writer lock, then returns KV_EBUSY
+**   kv_commit     waits for nobody: if another process does not end its flush within 0.3 s it flushes
+**                 itself. An interrupt ends the wait for a group, and not the commit, which is in the log
+**   kv_open, kv_cursor_open, kv_cursor_refresh, kv_checkpoint, kv_undo  wait waiting.timeout_ms
+** Where a process opens, closes or checkpoints the log, 0.4 s more. waiting.is_interrupted ends a
+** wait earlier, with KV_EINTERRUPTED. The system's own calls last as long as the disk takes. */
 
 unsigned kv_default_group_size(kv_sync synchronous); /* FULL 1, others 50 */
 
@@ -93,8 +103,9 @@ const char *kv_version(void);
 ** NULL) is filled, with a code that is not KV_OK, if a torn tail had to be cut off; it comes once per
 ** opening of a store. The caller closes the handle with kv_close.
 ** KV_ENOMEM; KV_ECANTOPEN (no such folder, no permission, a folder in the file's place, a name that
-** kv_check_name refuses);
-** KV_EBUSY (another process writes this log); KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED (the file is left byte
+** kv_check_name refuses); KV_EBUSY (another process is opening, closing or replacing the log for longer
+** than options->waiting allows, or writes it without sharing it); KV_EINTERRUPTED; KV_EFOREIGN,
+** KV_EVERSION, KV_EDAMAGED (the file is left byte
 ** for byte as it was); KV_EREADONLY (open read-only in this process); KV_EIO. */
 int kv_open(const kv_options *options, kv **out, kv_error *notice, kv_error *err);
 
@@ -118,9 +129,18 @@ bool kv_same_store(const kv *a, const kv *b);
 
 /* Begin: take the writer's turn, waiting at most busy_timeout_ms for it. The file is created or
 ** converted if it has to be.
-** KV_EBUSY (the turn was not free in time); KV_EREADONLY; KV_EMOVED (the log was removed or replaced); KV_EMISUSE (in a transaction already, or
+** KV_EBUSY (the turn was not free in time); KV_EINTERRUPTED; KV_EREADONLY; KV_EMOVED (the log was
+** removed or replaced); KV_EMISUSE (in a transaction already, or
 ** forked); KV_ECANTOPEN, KV_EIO, KV_EFULL (creating the file); KV_ENOMEM. */
 int kv_begin(kv *db, unsigned busy_timeout_ms, kv_error *err);
+
+/* The same without any wait, not even for a checkpoint. For event loops. */
+int kv_begin_now(kv *db, kv_error *err);
+
+/* Take the writer lock as kv_begin does, and begin nothing yet: the next kv_begin has it at once;
+** kv_pass_turn gives it back. A thread can wait here for another that owns the handle; meanwhile that
+** one may read by it, and not begin. */
+int kv_take_turn(kv *db, unsigned busy_timeout_ms, kv_error *err);
 
 /* Whether the handle is between kv_begin and its end. */
 bool kv_in_transaction(const kv *db);
@@ -171,7 +191,8 @@ uint64_t kv_published_seq(kv *db);
 
 /* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that
 ** gives every key which still is as the commit left it the value it had before. Undo waits for the
-** turn as long as it takes. Errors of kv_begin and kv_commit; then the commit stands. */
+** turn, as long as waiting.timeout_ms and 0.4 s more. Errors of kv_begin and kv_commit; then the
+** commit stands. */
 void kv_settle(kv *db);
 int kv_undo(kv *db, kv_error *err);
 
@@ -190,9 +211,12 @@ int kv_flush_unless_busy(kv *db, kv_error *err);
 ** file there; the store goes on in it, or, once a commit has failed, is read-only until it is reopened.
 ** KV_EMOVED (another file has the name), KV_ECANTOPEN (the new file cannot be created, or cannot be given
 ** the log's owner and group; also a log that is mounted by itself), KV_EMISUSE (in a transaction),
-** KV_EREADONLY, KV_EBUSY (another checkpoint is under way, or the turn is not to be had for a minute),
-** KV_EIO, KV_EFULL, KV_ENOMEM. */
+** KV_EREADONLY, KV_EBUSY (another checkpoint is under way, or the turn is not to be had in time),
+** KV_EINTERRUPTED, KV_EIO, KV_EFULL, KV_ENOMEM. */
 int kv_checkpoint(kv *db, kv_error *err);
+
+/* Replace how the handle waits. */
+void kv_set_waiting(kv *db, const kv_waiting *waiting);
 
 /* Replace the handle's settings; they apply from the next commit on. */
 void kv_set_settings(kv *db, const kv_settings *settings);

@@ -7,6 +7,7 @@
 #ifndef KV_BASE_H
 #define KV_BASE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,7 +28,8 @@ enum {
   KV_ETOOBIG = -11,  /* longer than a stated limit */
   KV_EMISUSE = -12,  /* the call does not fit the state of its object */
   KV_ETORN = -13,    /* an unfinished or unverifiable transaction; internal to reading a log */
-  KV_EMOVED = -14    /* the log's name leads to another file than the open one, or nowhere */
+  KV_EMOVED = -14,   /* the log's name leads to another file than the open one, or nowhere */
+  KV_EINTERRUPTED = -15 /* the caller's kv_waiting ended a wait; nothing changed */
 };
 
 /* An error in words: what, where, and what would be right. Filled by the function that detects
@@ -67,6 +69,14 @@ typedef struct kv_value {
     };
   };
 } kv_value;
+
+/* How a handle's calls wait for other threads and processes; kv.h, kv_options. The functions are called
+** by the thread that waits, every ten milliseconds or so. */
+typedef struct kv_waiting {
+  unsigned (*timeout_ms)(void *context); /* what to wait at most; NULL: a minute */
+  bool (*is_interrupted)(void *context); /* whether to wait no longer; NULL: never */
+  void *context;
+} kv_waiting;
 
 /* When a commit returns; kv.h tells what each promises. */
 typedef enum kv_sync { KV_SYNC_OFF = 0, KV_SYNC_NORMAL = 1, KV_SYNC_FULL = 2 } kv_sync;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,15 +72,28 @@ int log_writer_sync(log_writer *w, kv_error *err) {
   return KV_OK;
 }
 
-void log_writer_soil(log_writer *w) {
+int log_writer_rewrite(const log_writer *w, uint64_t from, uint64_t end, kv_error *err) {
   char part[4096];
-  for (uint64_t at = w->synced_end; at < w->end;) {
-    size_t size = w->end - at < sizeof part ? (size_t)(w->end - at) : sizeof part;
+  int rc = KV_OK;
+  for (uint64_t at = from; at < end;) {
+    size_t size = end - at < sizeof part ? (size_t)(end - at) : sizeof part;
     ssize_t got = os_read_all(w->fd, part, size, at);
-    if (got == 0) break;
-    if (got == (ssize_t)size) (void)os_write_all(w->fd, part, size, at);
+    if (got == 0) {
+      return kv_error_set(err, KV_EIO, "'%s' ends at byte %" PRIu64 ", before what was committed",
+                          w->path, at);
+    }
+    if (got != (ssize_t)size) {
+      rc = log_error(err, "read", w->path);
+    } else if (os_write_all(w->fd, part, size, at) != 0) {
+      rc = log_error(err, "write", w->path);
+    }
     at += size;
   }
+  return rc;
+}
+
+void log_writer_soil(log_writer *w) {
+  (void)log_writer_rewrite(w, w->synced_end, w->end, NULL);
 }
 
 void log_writer_allocate(log_writer *w, size_t more) {

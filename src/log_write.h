@@ -54,6 +54,10 @@ int log_writer_sync(log_writer *w, kv_error *err);
 ** his sync has to mean something. Never fails: what cannot be read or written stays as it is. */
 void log_writer_soil(log_writer *w);
 
+/* Write the bytes from `from` to `end` over themselves, so that the next sync takes them to the disk
+** whatever the kernel believes of them. KV_EIO. */
+int log_writer_rewrite(const log_writer *w, uint64_t from, uint64_t end, kv_error *err);
+
 /* Make sure that `more` bytes fit without growing the file, if the disk has room. Never fails. */
 void log_writer_allocate(log_writer *w, size_t more);
 

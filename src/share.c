@@ -10,6 +10,7 @@
 
 #define JOIN ((uint64_t)1 << 40) /* the first byte that is locked: far behind the page */
 #define JOIN_WAIT_NS ((uint64_t)60 * 1000000000u)
+#define LEAVE_WAIT_NS ((uint64_t)200 * 1000000u) /* is waited twice */
 #define JOIN_PAUSE_NS 500000u
 #define LIVENESS_NS 10000000u /* how often who waits asks whether the owner is alive */
 
@@ -106,13 +107,16 @@ static int check_whose(const share *s, const rights *log, kv_error *err) {
 /* --- opening ------------------------------------------------------------------------------------ */
 
 /* Lock a byte, waiting while another has it. */
-static int lock_join(share *s, kv_error *err) {
-  uint64_t end_ns = os.now_ns() + JOIN_WAIT_NS;
+static int lock_join(share *s, const share_limit *limit, kv_error *err) {
   while (os.lock(s->fd, false, JOIN, 1) != 0) {
     if (errno != EAGAIN && errno != EACCES) return fail(err, "lock", s->path);
-    if (os.now_ns() >= end_ns) {
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted while another process opens the log");
+    }
+    if (os.now_ns() >= limit->deadline_ns) {
       return kv_error_set(err, KV_EBUSY,
-                          "another process has been opening the log for a minute: '%s' is locked",
+                          "another process is opening or closing the log and has not finished: "
+                          "'%s' is locked; try again",
                           s->path);
     }
     os_pause(JOIN_PAUSE_NS);
@@ -169,7 +173,8 @@ static int open_once(share *s, const char *log_path, const rights *like, bool *t
   if (rc != KV_OK || s->fd < 0) return rc;
   rc = check_network(s, err);
   if (rc == KV_OK && !created && like->fd >= 0) rc = check_whose(s, like, err);
-  if (rc == KV_OK) rc = lock_join(s, err);
+  share_limit patient = {.deadline_ns = os.now_ns() + JOIN_WAIT_NS};
+  if (rc == KV_OK) rc = lock_join(s, s->limit != NULL ? s->limit : &patient, err);
   if (rc != KV_OK) {
     if (created) remove_if_ours(s);
     return rc;
@@ -184,7 +189,7 @@ static int open_once(share *s, const char *log_path, const rights *like, bool *t
 
 /* Open the file and lock it for joining. */
 static int open_and_lock(share *s, const char *log_path, const rights *like, kv_error *err) {
-  uint64_t end_ns = os.now_ns() + JOIN_WAIT_NS;
+  uint64_t end_ns = s->limit != NULL ? s->limit->deadline_ns : os.now_ns() + JOIN_WAIT_NS;
   for (;;) {
     bool there;
     int rc = open_once(s, log_path, like, &there, err);
@@ -193,8 +198,7 @@ static int open_and_lock(share *s, const char *log_path, const rights *like, kv_
     if (s->fd >= 0) os_close_locked(s->fd);
     s->fd = -1;
     if (os.now_ns() >= end_ns) {
-      return kv_error_set(err, KV_EBUSY, "'%s' has been removed and made again for a minute",
-                          s->path);
+      return kv_error_set(err, KV_EBUSY, "'%s' is removed and made again all the time", s->path);
     }
     os_pause(JOIN_PAUSE_NS);
   }
@@ -267,7 +271,7 @@ static void reset_page(share_page *page) {
 int share_join(share *s, const char *log_path, const rights *like, bool *alone, kv_error *err) {
   static const rights none = {.known = false, .fd = -1};
   assert(s->page == NULL);
-  *s = (share){.fd = -1, .path = page_path(log_path)};
+  *s = (share){.fd = -1, .path = page_path(log_path), .limit = s->limit};
   if (s->path == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", log_path);
   int rc = open_and_lock(s, log_path, like != NULL ? like : &none, err);
   bool locked = rc == KV_OK;
@@ -303,7 +307,9 @@ void share_joined(share *s) {
 }
 
 void share_begin_leaving(share *s, bool *last) {
-  *last = lock_join(s, NULL) == KV_OK && os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
+  share_limit limit = {.deadline_ns = os.now_ns() + LEAVE_WAIT_NS};
+  *last =
+      lock_join(s, &limit, NULL) == KV_OK && os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
 }
 
 void share_leave(share *s) {
@@ -361,14 +367,28 @@ static bool is_alive(const share *s, uint32_t member) {
   return place == s->place || os.is_locked(s->fd, JOIN + 1 + place, 1) != 0;
 }
 
-/* Take the lock if that is possible now, or find that it was handed to us. */
+bool share_is_interrupted(const share_limit *limit) {
+  return limit->is_interrupted != NULL && limit->is_interrupted(limit->context);
+}
+
+/* Whether the heir that a free lock is reserved for has not taken it in time. The clock may be another
+** one in its container: then it has to be quick. */
+static bool is_passed_over(const share *s, const share_lock *lock, uint32_t heir) {
+  uint64_t since_ns = os.now_ns() - atomic_load(&lock->reserved_ns);
+  return since_ns >= SHARE_RESERVE_NS || !is_alive(s, heir);
+}
+
+/* Take the lock if that is possible now. An heir that is passed over has to ask again; and nobody stays
+** his own heir, for then he would get it back when he does not wait. */
 static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *inherited) {
   uint64_t word = atomic_load(&lock->word);
   for (;;) {
-    uint32_t owner = owner_of(word);
+    uint32_t owner = owner_of(word), heir = heir_of(word);
     if (owner == s->member) return true;
     if (owner != 0 && (!ask_kernel || is_alive(s, owner))) return false;
-    uint32_t heir = heir_of(word) == s->member ? 0 : heir_of(word);
+    bool reserved = owner == 0 && heir != 0 && heir != s->member;
+    if (reserved && !is_passed_over(s, lock, heir)) return false;
+    if (reserved || heir == s->member) heir = 0;
     if (atomic_compare_exchange_weak(&lock->word, &word, word_of(s->member, heir))) {
       *inherited = owner != 0;
       return true;
@@ -376,32 +396,32 @@ static bool take_now(const share *s, share_lock *lock, bool ask_kernel, bool *in
   }
 }
 
-/* Ask to be the next, in the place of an heir that has died too. The owner is us if it was just
-** handed to us: its own heir it must not be, for then it would get it back when it does not wait. */
+/* Ask to be the next, in the place of an heir that has died too. */
 static void become_heir(const share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
   uint32_t owner = owner_of(word), heir = heir_of(word);
-  if (owner == 0 || owner == s->member || (heir != 0 && is_alive(s, heir))) return;
+  if (owner == 0 || (heir != 0 && is_alive(s, heir))) return;
   (void)atomic_compare_exchange_strong(&lock->word, &word, word_of(owner, s->member));
 }
 
-/* Stop asking; true if it was handed to us meanwhile. */
+/* Stop asking; true if it was reserved for us, and is ours. */
 static bool resign(const share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
-  while (owner_of(word) != s->member && heir_of(word) == s->member &&
-         !atomic_compare_exchange_weak(&lock->word, &word, word_of(owner_of(word), 0))) {
-    continue;
+  while (heir_of(word) == s->member) {
+    bool reserved = owner_of(word) == 0;
+    uint64_t next = reserved ? word_of(s->member, 0) : word_of(owner_of(word), 0);
+    if (atomic_compare_exchange_weak(&lock->word, &word, next)) return reserved;
   }
   return owner_of(word) == s->member;
 }
 
-bool share_lock_take(share *s, share_lock *lock, uint64_t deadline_ns, bool *inherited) {
+bool share_lock_wait(share *s, share_lock *lock, const share_limit *limit, bool *inherited) {
   *inherited = false;
-  uint64_t nobody = 0;
+  uint64_t nobody = 0, deadline_ns = limit->deadline_ns;
   if (atomic_compare_exchange_strong(&lock->word, &nobody, s->member)) return true;
   uint64_t began_ns = os.now_ns(), asked_ns = began_ns, now_ns = began_ns;
   bool ask_kernel = true;
-  while (now_ns < deadline_ns) {
+  while (now_ns < deadline_ns && !(ask_kernel && share_is_interrupted(limit))) {
     uint32_t seen = atomic_load(&lock->wake);
     atomic_store(&lock->wanted, 1);
     uint64_t patient_ns = began_ns + SHARE_PATIENCE_NS;
@@ -417,21 +437,41 @@ bool share_lock_take(share *s, share_lock *lock, uint64_t deadline_ns, bool *inh
   return resign(s, lock) || take_now(s, lock, true, inherited);
 }
 
-bool share_lock_try(share *s, share_lock *lock) {
-  bool inherited;
-  if (take_now(s, lock, false, &inherited)) return true;
+bool share_lock_take(share *s, share_lock *lock, uint64_t deadline_ns, bool *inherited) {
+  share_limit limit = {.deadline_ns = deadline_ns};
+  return share_lock_wait(s, lock, &limit, inherited);
+}
+
+/* Take it from an owner that was seen to have it for too long. */
+static bool take_from_stalled(const share *s, share_lock *lock, share_watch *watch) {
+  uint64_t word = atomic_load(&lock->word), now_ns = os.now_ns();
+  uint32_t wake = atomic_load(&lock->wake);
+  if (watch->since_ns == 0 || watch->word != word || watch->wake != wake) {
+    *watch = (share_watch){.since_ns = now_ns, .word = word, .wake = wake};
+    return false;
+  }
+  return now_ns - watch->since_ns >= SHARE_STALL_NS &&
+         atomic_compare_exchange_strong(&lock->word, &word, word_of(s->member, 0));
+}
+
+bool share_lock_try(share *s, share_lock *lock, share_watch *watch, bool *orphaned) {
+  *orphaned = false;
+  if (take_now(s, lock, false, orphaned)) return true;
   uint32_t seen = atomic_load(&lock->wake);
   atomic_store(&lock->wanted, 1);
-  if (take_now(s, lock, false, &inherited)) return true;
+  if (take_now(s, lock, false, orphaned)) return true;
   os.wait(&lock->wake, seen, LIVENESS_NS);
-  return take_now(s, lock, atomic_load(&lock->wake) == seen, &inherited);
+  if (take_now(s, lock, atomic_load(&lock->wake) == seen, orphaned)) return true;
+  *orphaned = take_from_stalled(s, lock, watch);
+  return *orphaned;
 }
 
 void share_lock_pass(share *s, share_lock *lock) {
   uint64_t word = atomic_load(&lock->word);
-  assert(owner_of(word) == s->member);
-  (void)s;
-  while (!atomic_compare_exchange_weak(&lock->word, &word, word_of(heir_of(word), 0))) continue;
+  do {
+    if (owner_of(word) != s->member) return;
+    if (heir_of(word) != 0) atomic_store(&lock->reserved_ns, os.now_ns());
+  } while (!atomic_compare_exchange_weak(&lock->word, &word, word_of(0, heir_of(word))));
   if (heir_of(word) != 0 || atomic_exchange(&lock->wanted, 0) != 0) {
     atomic_fetch_add(&lock->wake, 1);
     os.wake(&lock->wake);
@@ -448,6 +488,26 @@ void share_raise(_Atomic uint64_t *counter, uint64_t to) {
 }
 
 /* --- the file ----------------------------------------------------------------------------------- */
+
+/* The generation's lowest bits and an offset in one word, so that it is known whose offset it is. */
+#define SYNCED_BITS 48
+
+static uint64_t synced_of(uint64_t generation, uint64_t end) {
+  return generation << SYNCED_BITS | (end & (((uint64_t)1 << SYNCED_BITS) - 1));
+}
+
+uint64_t share_synced_end(const share_page *page, uint64_t generation) {
+  uint64_t synced = atomic_load(&page->synced), end = synced_of(0, synced);
+  return synced == synced_of(generation, end) ? end : 0;
+}
+
+void share_raise_synced(share_page *page, uint64_t generation, uint64_t end) {
+  uint64_t now = atomic_load(&page->synced), to = synced_of(generation, end);
+  while (now >> SYNCED_BITS == to >> SYNCED_BITS && now < to &&
+         !atomic_compare_exchange_weak(&page->synced, &now, to)) {
+    continue;
+  }
+}
 
 /* What is read while the file changes a thousand times, which no process does, is caught later. */
 void share_read_file(const share_page *page, share_file *out) {
@@ -492,6 +552,7 @@ void share_write_file(share_page *page, const share_file *file) {
   atomic_store(&page->files[at].snapshot_end, file->snapshot_end);
   atomic_store(&page->files[at].end, file->end);
   atomic_store(&page->files[at].size, file->size);
+  atomic_store(&page->synced, synced_of(next, file->end));
   atomic_store(&page->generation, next);
   share_announce(page, NULL, 0);
 }

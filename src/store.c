@@ -49,11 +49,12 @@ int store_check_fork(const store *s, kv_error *err) {
 ** as nobody has written to it: taking the turn would convert it. */
 static void settle(store *s) {
   static const char us;
+  static const share_limit soon = {.deadline_ns = 0};
   pthread_mutex_lock(&s->follow.lock);
   bool original = s->follow.at.original;
   pthread_mutex_unlock(&s->follow.lock);
   if (original || commit_flush(&s->queue, NULL) != KV_OK) return;
-  if (store_turn_take(s, &us, 0, NULL) != KV_OK) return;
+  if (store_turn_take(s, &us, &soon, NULL) != KV_OK) return;
   commit_trim(&s->queue);
   store_turn_pass(s, &us);
 }
@@ -179,15 +180,46 @@ int store_canonical_path(const char *path, char **out, kv_error *err) {
   return reason == ENOENT ? missing_path(path, out, err) : path_error(path, path, reason, err);
 }
 
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+#define TIMEOUT_MS 60000u /* where the caller has none */
+#define LOCK_PAUSE_NS 200000u
+
+const share_limit *store_wait_limit(store_wait *w) {
+  if (!w->began) {
+    unsigned ms = w->how->timeout_ms != NULL ? w->how->timeout_ms(w->how->context) : TIMEOUT_MS;
+    w->limit = (share_limit){.deadline_ns = os.now_ns() + (uint64_t)ms * 1000000u + STORE_GRACE_NS,
+                             .is_interrupted = w->how->is_interrupted,
+                             .context = w->how->context};
+    w->began = true;
+  }
+  return &w->limit;
+}
+
+int store_wait_lock(store *s, pthread_mutex_t *mutex, store_wait *w, kv_error *err) {
+  while (pthread_mutex_trylock(mutex) != 0) {
+    const share_limit *limit = store_wait_limit(w);
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted waiting for '%s'", store_name(s));
+    }
+    if (os.now_ns() >= limit->deadline_ns) {
+      return kv_error_set(err, KV_EBUSY, "another thread is opening or following '%s'",
+                          store_name(s));
+    }
+    os_pause(LOCK_PAUSE_NS);
+  }
+  return KV_OK;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* Bring a new store to life. On failure it is as before. */
-static int open_store(store *s, kv_error *err) {
+static int open_store(store *s, store_wait *w, kv_error *err) {
   if (tree_init(&s->tree) != KV_OK) return kv_error_set(err, KV_ENOMEM, "out of memory");
   commit_queue_init(&s->queue, &s->tree, &s->share);
   if (s->path == NULL) return KV_OK;
   pthread_mutex_lock(&s->follow.lock);
-  int rc = s->readonly ? store_look(s, err) : store_join(s, false, err);
+  int rc = s->readonly ? store_look(s, err) : store_join(s, false, w, err);
   if (rc == KV_OK) store_tidy_followed(s);
   pthread_mutex_unlock(&s->follow.lock);
   if (rc == KV_OK) return KV_OK;
@@ -262,24 +294,27 @@ static int check_named(const store *s, kv_error *err) {
 }
 
 int store_acquire(const char *path, const rights *file_rights, bool readonly, bool may_be_missing,
-                  store **out, kv_error *notice, kv_error *err) {
+                  const kv_waiting *waiting, store **out, kv_error *notice, kv_error *err) {
   char *canonical = NULL;
   store *s = NULL;
   int rc = path != NULL ? store_canonical_path(path, &canonical, err) : KV_OK;
   if (rc == KV_OK) rc = list_enter(canonical, file_rights, readonly, may_be_missing, &s, err);
   if (rc != KV_OK) return rc;
-  pthread_mutex_lock(&s->opening);
-  if (!s->open) {
-    rc = open_store(s, err);
-    s->open = rc == KV_OK;
-  } else {
-    rc = check_named(s, err);
+  store_wait wait = {.how = waiting};
+  rc = store_wait_lock(s, &s->opening, &wait, err);
+  if (rc == KV_OK) {
+    if (!s->open) {
+      rc = open_store(s, &wait, err);
+      s->open = rc == KV_OK;
+    } else {
+      rc = check_named(s, err);
+    }
+    if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
+      *notice = s->notice;
+      s->noticed = true;
+    }
+    pthread_mutex_unlock(&s->opening);
   }
-  if (rc == KV_OK && notice != NULL && s->notice.code != KV_OK && !s->noticed) {
-    *notice = s->notice;
-    s->noticed = true;
-  }
-  pthread_mutex_unlock(&s->opening);
   if (rc != KV_OK) {
     (void)store_release(s, NULL);
     return rc;

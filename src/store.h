@@ -82,12 +82,30 @@ typedef struct store {
   } checkpointer;                /* see checkpoint.h */
 } store;
 
+/* What a call waits beyond its caller's timeout for processes that open or close the log, or change
+** its file: they have ended in a moment unless they are stopped. */
+#define STORE_GRACE_NS ((uint64_t)400 * 1000000u)
+
+/* A wait that may come: the caller is asked for its timeout when there is something to wait for. */
+typedef struct store_wait {
+  const kv_waiting *how;
+  bool began;
+  share_limit limit; /* with the grace */
+} store_wait;
+
+/* The limit, which is fixed by the first call. */
+const share_limit *store_wait_limit(store_wait *w);
+
+/* Lock a mutex that another thread may hold while it waits itself, for longer than this one would.
+** KV_EBUSY, KV_EINTERRUPTED. */
+int store_wait_lock(store *s, pthread_mutex_t *mutex, store_wait *w, kv_error *err);
+
 /* Open the store of a path, or find it open; NULL makes a volatile one. path may be relative and
 ** need not exist yet, unless readonly and not may_be_missing. *notice (may be NULL) gets a sentence, once, if opening had to
 ** cut off a torn tail. The caller gives the store back with store_release.
-** KV_ENOMEM, KV_EIO, KV_EBUSY (see share_join), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED. */
+** KV_ENOMEM, KV_EIO, KV_EBUSY and KV_EINTERRUPTED (see share_join), KV_ECANTOPEN, KV_EFOREIGN, KV_EVERSION, KV_EDAMAGED. */
 int store_acquire(const char *path, const rights *file_rights, bool readonly, bool may_be_missing,
-                  store **out, kv_error *notice, kv_error *err);
+                  const kv_waiting *waiting, store **out, kv_error *notice, kv_error *err);
 
 /* The one absolute name of a file that may not exist yet: its folder's real path and its own name, or
 ** the real path of what it links to. The caller frees it with os.free. KV_ECANTOPEN, KV_ENOMEM. */
@@ -113,14 +131,14 @@ const char *store_name(const store *s);
 /* Join the processes on the log, recovering it if nobody else is there, and bring the tree to what
 ** is committed. Without a file it is created if `create`, else nothing happens. Errors as for
 ** store_acquire, and KV_EFULL. */
-int store_join(store *s, bool create, kv_error *err);
+int store_join(store *s, bool create, store_wait *w, kv_error *err);
 
 /* What a store that is opened read-only has instead. */
 int store_look(store *s, kv_error *err);
 
 /* By a store that is opened read-only: bring what it sees to stable storage. Not with follow.lock.
 ** Errors of store_follow. */
-int store_sync_read(store *s, kv_error *err);
+int store_sync_read(store *s, const kv_waiting *waiting, kv_error *err);
 
 /* Leave, closing the queue. */
 int store_leave(store *s, kv_error *err);
@@ -128,16 +146,17 @@ int store_leave(store *s, kv_error *err);
 /* --- following the others (store_follow.c) ------------------------------------------------------ */
 
 /* Bring the tree to what is committed, if it is not there: to be called where a statement begins.
-** KV_OK; KV_ENOMEM, KV_EIO, KV_ECANTOPEN, KV_EDAMAGED (the log cannot be followed), KV_EBUSY. */
-int store_follow(store *s, kv_error *err);
+** KV_OK; KV_ENOMEM, KV_EIO, KV_ECANTOPEN, KV_EDAMAGED (the log cannot be followed), KV_EBUSY,
+** KV_EINTERRUPTED. */
+int store_follow(store *s, const kv_waiting *waiting, kv_error *err);
 
-static inline int store_refresh(store *s, kv_error *err) {
+static inline int store_refresh(store *s, const kv_waiting *waiting, kv_error *err) {
   const share_page *page = atomic_load_explicit(&s->page, memory_order_acquire);
   if (page != NULL && atomic_load_explicit(&page->published_seq, memory_order_acquire) ==
                           atomic_load_explicit(&s->queue.shown_seq, memory_order_acquire)) {
     return KV_OK;
   }
-  return s->path != NULL ? store_follow(s, err) : KV_OK;
+  return s->path != NULL ? store_follow(s, waiting, err) : KV_OK;
 }
 
 /* With follow.lock and the turn among all processes: everything that is written, committed or not,
@@ -171,15 +190,15 @@ int store_find_file(store *s, kv_error *err);
 
 /* --- the turn (store_turn.c) ---------------------------------------------------------------------- */
 
-/* Take the writer's turn for a handle, among the handles and the processes, waiting at most
-** timeout_ms. Then the tree has all that is written, and the log can be appended to: it is created,
-** or converted from an original one, if it has to be. KV_EBUSY; KV_EREADONLY (after a failure);
-** errors as for store_acquire, and KV_EFULL. */
-int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
+/* Take the writer's turn for a handle, among the handles and the processes, waiting as long as the limit
+** allows; NULL: not at all. Then the tree has all that is written, and the log can be appended to: it is
+** created, or converted from an original one, if it has to be. KV_EBUSY; KV_EINTERRUPTED; KV_EREADONLY
+** (after a failure); errors as for store_acquire, and KV_EFULL. */
+int store_turn_take(store *s, const void *owner, const share_limit *limit, kv_error *err);
 
-/* The same for a checkpoint, which has it for a moment at a time, and often unasked: for that moment
-** everybody waits, whatever his timeout. */
-int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv_error *err);
+/* The same for a checkpoint, which has it for a moment at a time, and often unasked: for that moment all
+** wait, STORE_GRACE at most if their limit is less; but for those that want it briefly themselves. */
+int store_turn_take_briefly(store *s, const void *owner, const share_limit *limit, kv_error *err);
 
 void store_turn_pass(store *s, const void *owner);
 

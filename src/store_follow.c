@@ -30,10 +30,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define SWITCH_WAIT_NS ((uint64_t)10 * 1000000000u) /* for a file that is just being replaced */
 #define SWITCH_PAUSE_NS 1000000u
 #define SWITCH_SOON_NS 20000000u /* after this a member looks whether who replaces it has died */
-#define HELP_MS 10u
+#define HELP_NS 10000000u
 
 static int no_memory(const store *s, kv_error *err) {
   return kv_error_set(err, KV_ENOMEM, "out of memory following '%s'", s->path);
@@ -145,9 +144,10 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
   return log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
 }
 
-/* See to it that the file which the page speaks of is open. KV_EBUSY: it has not come. */
-static int follow_file(store *s, kv_error *err) {
-  uint64_t end_ns = 0, wait_ns = s->share.member != 0 ? SWITCH_SOON_NS : SWITCH_WAIT_NS;
+/* See to it that the file which the page speaks of is open. KV_EBUSY: it has not come. A member waits a
+** moment only: store_follow can do more about it. */
+static int follow_file(store *s, store_wait *w, kv_error *err) {
+  uint64_t end_ns = 0;
   for (;;) {
     share_file file;
     share_read_file(s->share.page, &file);
@@ -155,9 +155,17 @@ static int follow_file(store *s, kv_error *err) {
     bool moved;
     int rc = change_file(s, &file, &moved, err);
     if (rc != KV_OK || moved) return rc;
-    if (end_ns == 0) end_ns = os.now_ns() + wait_ns;
+    bool looks = s->share.member == 0;
+    if (end_ns == 0) {
+      end_ns = looks ? store_wait_limit(w)->deadline_ns : os.now_ns() + SWITCH_SOON_NS;
+    }
+    if (looks && share_is_interrupted(store_wait_limit(w))) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted following '%s'", s->path);
+    }
     if (os.now_ns() >= end_ns) {
-      return kv_error_set(err, KV_EBUSY, "'%s' was replaced by something else than its checkpoint",
+      return kv_error_set(err, KV_EBUSY,
+                          "'%s' was replaced by something else than its checkpoint, or the process "
+                          "that is replacing it has not finished; try again",
                           s->path);
     }
     os_pause(SWITCH_PAUSE_NS);
@@ -225,10 +233,10 @@ int store_confirm(store *s, kv_error *err) {
 /* --- with a page ------------------------------------------------------------------------------------ */
 
 /* Read on to a transaction that is in the log. */
-static int follow_to(store *s, uint64_t seq, kv_error *err) {
+static int follow_to(store *s, uint64_t seq, store_wait *w, kv_error *err) {
   while (s->follow.at.seq < seq) {
     uint64_t before = s->follow.at.seq, generation = s->follow.generation;
-    int rc = follow_file(s, err);
+    int rc = follow_file(s, w, err);
     if (rc == KV_OK) rc = read_on(s, share_end(s->share.page, s->follow.generation), seq, err);
     if (rc != KV_OK) return rc;
     bool stuck = s->follow.at.seq == before && s->follow.generation == generation &&
@@ -246,9 +254,11 @@ static int follow_to(store *s, uint64_t seq, kv_error *err) {
 int store_follow_written(store *s, kv_error *err) {
   const share_page *page = s->share.page;
   uint64_t written = atomic_load(&page->written_seq);
-  int rc = follow_file(s, err);
-  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->published_seq), err);
-  while (rc == KV_OK && s->follow.at.seq < written) rc = follow_to(s, s->follow.at.seq + 1, err);
+  int rc = follow_file(s, NULL, err); /* a member's wait has no other limit */
+  if (rc == KV_OK) rc = follow_to(s, atomic_load(&page->published_seq), NULL, err);
+  while (rc == KV_OK && s->follow.at.seq < written) {
+    rc = follow_to(s, s->follow.at.seq + 1, NULL, err);
+  }
   return rc;
 }
 
@@ -375,26 +385,31 @@ static int follow_alone(store *s, kv_error *err) {
   return rc;
 }
 
-static int follow_unjoined(store *s, kv_error *err) {
-  if (!s->readonly) return store_join(s, false, err);
+static int follow_unjoined(store *s, store_wait *w, kv_error *err) {
+  if (!s->readonly) return store_join(s, false, w, err);
   if (s->follow.fd < 0) return store_look(s, err); /* there was no file */
   if (!share_look(&s->share, s->path)) return follow_alone(s, err);
   atomic_store_explicit(&s->page, s->share.page, memory_order_release);
   uint64_t published = atomic_load(&s->share.page->published_seq);
-  return published != SHARE_CLOSED ? follow_to(s, published, err) : follow_alone(s, err);
+  return published != SHARE_CLOSED ? follow_to(s, published, w, err) : follow_alone(s, err);
 }
 
-static int follow(store *s, kv_error *err) {
+static int follow(store *s, store_wait *w, kv_error *err) {
   int rc = KV_OK;
-  pthread_mutex_lock(&s->follow.lock);
+  if (atomic_load(&s->page) != NULL) {
+    pthread_mutex_lock(&s->follow.lock); /* who has it does not wait for other processes for long */
+  } else {
+    rc = store_wait_lock(s, &s->follow.lock, w, err);
+  }
+  if (rc != KV_OK) return rc;
   share_page *page = atomic_load(&s->page);
   uint64_t published = page != NULL ? atomic_load(&page->published_seq) : SHARE_CLOSED;
   if (published == SHARE_CLOSED) {
-    rc = follow_unjoined(s, err);
+    rc = follow_unjoined(s, w, err);
   } else if (s->follow.appending || published <= s->queue.handed_seq) {
     commit_show(&s->queue);
   } else {
-    rc = follow_to(s, published, err);
+    rc = follow_to(s, published, w, err);
   }
   pthread_mutex_unlock(&s->follow.lock);
   return rc;
@@ -402,15 +417,20 @@ static int follow(store *s, kv_error *err) {
 
 /* If the file that the page speaks of does not come, whoever was replacing it may have died. Taking the
 ** turn repairs that; nobody else might for long. */
-int store_follow(store *s, kv_error *err) {
-  uint64_t end_ns = 0;
+int store_follow(store *s, const kv_waiting *waiting, kv_error *err) {
+  store_wait wait = {.how = waiting};
   for (;;) {
     char us;
-    int rc = follow(s, err);
+    int rc = follow(s, &wait, err);
     if (rc != KV_EBUSY || s->share.member == 0) return rc;
+    const share_limit *limit = store_wait_limit(&wait);
     uint64_t now_ns = os.now_ns();
-    if (end_ns == 0) end_ns = now_ns + SWITCH_WAIT_NS;
-    if (now_ns >= end_ns) return rc;
-    if (store_turn_take_briefly(s, &us, HELP_MS, NULL) == KV_OK) store_turn_pass(s, &us);
+    if (now_ns >= limit->deadline_ns) return rc;
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted following '%s'", s->path);
+    }
+    share_limit help = *limit;
+    if (help.deadline_ns > now_ns + HELP_NS) help.deadline_ns = now_ns + HELP_NS;
+    if (store_turn_take_briefly(s, &us, &help, NULL) == KV_OK) store_turn_pass(s, &us);
   }
 }

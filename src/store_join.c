@@ -18,7 +18,6 @@
 #include <limits.h>
 #include <string.h>
 
-#define FIND_WAIT_NS ((uint64_t)10 * 1000000000u)
 #define FIND_PAUSE_NS 1000000u
 #define FOREIGN_WAIT_NS 200000000u /* for a log that is being put back by hand */
 
@@ -238,7 +237,8 @@ static int help_switch(store *s, kv_error *err) {
 
 /* Open the log as the others have it, and once more for reading. */
 static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
-                            kv_error *err) {
+                            store_wait *w, kv_error *err) {
+  const share_limit *limit = store_wait_limit(w);
   uint64_t began_ns = os.now_ns();
   struct stat facts;
   for (;;) {
@@ -261,16 +261,22 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
+    if (share_is_interrupted(limit)) {
+      return kv_error_set(err, KV_EINTERRUPTED, "interrupted opening '%s'", s->path);
+    }
     if (!is_it) {
       rc = log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
     }
     if (rc != KV_OK && rc != KV_EMOVED) return rc; /* it cannot be told */
-    uint64_t wait_ns = rc == KV_OK ? FIND_WAIT_NS : FOREIGN_WAIT_NS;
-    if (os.now_ns() - began_ns >= wait_ns) {
-      return kv_error_set(err, KV_EBUSY,
-                          "'%s' is not the log that other processes have open: that was moved, "
-                          "removed or replaced; close it everywhere",
-                          s->path);
+    bool changing = rc == KV_OK;
+    uint64_t now_ns = os.now_ns();
+    if (now_ns >= limit->deadline_ns || (!changing && now_ns - began_ns >= FOREIGN_WAIT_NS)) {
+      return kv_error_set(
+          err, KV_EBUSY,
+          "'%s' is not the log that other processes have open: that was moved, "
+          "removed or replaced, or one of them has been replacing it for long; close "
+          "it everywhere",
+          s->path);
     }
     rc = help_switch(s, err);
     if (rc != KV_OK) return rc;
@@ -293,7 +299,7 @@ static void enter(store *s, const log_writer *writer, int reading, bool alone,
   begin_following(s, reading, &now, NULL);
 }
 
-int store_join(store *s, bool create_it, kv_error *err) {
+int store_join(store *s, bool create_it, store_wait *w, kv_error *err) {
   struct stat facts;
   int fd;
   int rc = open_log(s, &fd, &facts, err);
@@ -304,7 +310,9 @@ int store_join(store *s, bool create_it, kv_error *err) {
   rights like = s->file_rights;
   if (rc == KV_OK && fd >= 0 && rights_read(fd, &like) != 0) rc = log_error(err, "fstat", s->path);
   bool alone;
+  s->share.limit = store_wait_limit(w);
   if (rc == KV_OK) rc = share_join(&s->share, s->path, &like, &alone, err);
+  s->share.limit = NULL;
   if (fd >= 0) os.close(fd);
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};
@@ -314,7 +322,7 @@ int store_join(store *s, bool create_it, kv_error *err) {
     rc = open_alone(s, &writer, &reading, err);
   } else {
     share_joined(&s->share);
-    rc = open_with_others(s, &writer, &reading, &file, err);
+    rc = open_with_others(s, &writer, &reading, &file, w, err);
   }
   if (rc != KV_OK) {
     share_leave(&s->share);
@@ -366,8 +374,8 @@ int store_look(store *s, kv_error *err) {
   return KV_OK;
 }
 
-int store_sync_read(store *s, kv_error *err) {
-  int rc = store_refresh(s, err);
+int store_sync_read(store *s, const kv_waiting *waiting, kv_error *err) {
+  int rc = store_refresh(s, waiting, err);
   if (rc != KV_OK) return rc;
   pthread_mutex_lock(&s->follow.lock);
   if (s->follow.fd >= 0) rc = sync_as_it_is(s, s->follow.fd, err);

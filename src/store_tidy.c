@@ -49,7 +49,8 @@ static bool enter(store *s, const void *owner, unsigned timeout_ms, bool *turn) 
     if (timeout_ms == 0) return false;
     *turn = true;
   }
-  return store_turn_take_briefly(s, owner, timeout_ms, NULL) == KV_OK;
+  share_limit limit = {.deadline_ns = os.now_ns() + (uint64_t)timeout_ms * 1000000u};
+  return store_turn_take_briefly(s, owner, timeout_ms > 0 ? &limit : NULL, NULL) == KV_OK;
 }
 
 static void leave(store *s, const void *owner, bool turn) {

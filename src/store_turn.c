@@ -16,10 +16,34 @@
 #include <time.h>
 
 #define TURN_KEEP_NS 1000000u
-#define BRIEF_NS 10000000u       /* how long at a time who waits for a checkpoint does */
-#define BRIEF_MOST_NS 500000000u /* its process may have been stopped */
+#define SLICE_NS 10000000u /* how long at a time a handle waits, if that may be interrupted */
 
-static int busy(const store *s, kv_error *err) {
+/* A wait for the turn. A checkpoint is waited for beyond the limit, but not beyond most_ns: its process
+** may be stopped. */
+typedef struct turn_wait {
+  const share_limit *limit; /* NULL: do not wait at all */
+  uint64_t most_ns;         /* 0: not known yet */
+} turn_wait;
+
+static uint64_t most_ns(turn_wait *w) {
+  if (w->limit == NULL) return 0;
+  if (w->most_ns == 0) {
+    w->most_ns = os.now_ns() + STORE_GRACE_NS;
+    if (w->most_ns < w->limit->deadline_ns) w->most_ns = w->limit->deadline_ns;
+  }
+  return w->most_ns;
+}
+
+static bool is_interrupted(const turn_wait *w) {
+  return w->limit != NULL && share_is_interrupted(w->limit);
+}
+
+/* Why the turn was not taken. */
+static int busy(const store *s, const turn_wait *w, kv_error *err) {
+  if (is_interrupted(w)) {
+    return kv_error_set(err, KV_EINTERRUPTED, "interrupted waiting for another writer of '%s'",
+                        store_name(s));
+  }
   return kv_error_set(err, KV_EBUSY, "another writer has the turn in '%s'", store_name(s));
 }
 
@@ -53,10 +77,13 @@ static void stop_waiting(store *s, turn_waiter *w) {
 
 /* Wait until the turn is passed on, or until it is time to look what to do next; false if it is time
 ** to give up. With turn.lock, while another handle has the turn. */
-static bool wait_for_handles(store *s, turn_waiter *w, uint64_t patient_ns, uint64_t deadline_ns) {
-  uint64_t now_ns = os.now_ns(), until_ns = deadline_ns;
-  if (s->turn.brief && until_ns < now_ns + BRIEF_NS) until_ns = now_ns + BRIEF_NS;
+static bool wait_for_handles(store *s, turn_waiter *w, uint64_t patient_ns, turn_wait *wait) {
+  if (wait->limit == NULL || is_interrupted(wait)) return false;
+  uint64_t now_ns = os.now_ns(),
+           until_ns = s->turn.brief ? most_ns(wait) : wait->limit->deadline_ns;
   if (until_ns <= now_ns) return false;
+  bool may_change = s->turn.brief || wait->limit->is_interrupted != NULL;
+  if (may_change && until_ns > now_ns + SLICE_NS) until_ns = now_ns + SLICE_NS;
   if (now_ns < patient_ns) {
     if (until_ns > patient_ns) until_ns = patient_ns;
   } else if (s->turn.heir == NULL) {
@@ -70,7 +97,7 @@ static bool wait_for_handles(store *s, turn_waiter *w, uint64_t patient_ns, uint
 
 /* As among the processes (share.h): whoever finds the turn free takes it, but who has waited for
 ** SHARE_PATIENCE gets it handed. */
-static int take_from_handles(store *s, const void *owner, bool brief, uint64_t deadline_ns) {
+static int take_from_handles(store *s, const void *owner, bool brief, turn_wait *wait) {
   pthread_mutex_lock(&s->turn.lock);
   assert(s->turn.owner != owner);
   if (s->turn.owner != NULL) {
@@ -78,7 +105,7 @@ static int take_from_handles(store *s, const void *owner, bool brief, uint64_t d
     uint64_t patient_ns = os.now_ns() + SHARE_PATIENCE_NS;
     start_waiting(s, &w);
     while (s->turn.owner != NULL && s->turn.owner != owner) {
-      if (!wait_for_handles(s, &w, patient_ns, deadline_ns)) break;
+      if (!wait_for_handles(s, &w, patient_ns, wait)) break;
     }
     stop_waiting(s, &w);
   }
@@ -160,31 +187,40 @@ static void pass_to_processes(store *s) {
   share_lock_pass(&s->share, &s->share.page->turn);
 }
 
-static int take_share_lock(store *s, uint64_t deadline_ns, bool *inherited, kv_error *err) {
+static int take_share_lock(store *s, turn_wait *w, bool *inherited, kv_error *err) {
+  static const share_limit none = {.deadline_ns = 0};
   share_page *page = s->share.page;
-  uint64_t until_ns = deadline_ns, now_ns = os.now_ns(), most_ns = now_ns + BRIEF_MOST_NS;
-  while (!share_lock_take(&s->share, &page->turn, until_ns, inherited)) {
-    now_ns = os.now_ns();
-    if (atomic_load(&page->brief) == 0 || now_ns >= most_ns) return busy(s, err);
-    until_ns = now_ns + BRIEF_NS;
+  share_limit limit = w->limit != NULL ? *w->limit : none;
+  while (!share_lock_wait(&s->share, &page->turn, &limit, inherited)) {
+    if (atomic_load(&page->brief) == 0 || is_interrupted(w)) return busy(s, w, err);
+    uint64_t now_ns = os.now_ns(), most = most_ns(w);
+    if (now_ns >= most) return busy(s, w, err);
+    limit.deadline_ns = now_ns + SLICE_NS < most ? now_ns + SLICE_NS : most;
   }
   return KV_OK;
 }
 
-static int take_from_processes(store *s, bool brief, uint64_t deadline_ns, kv_error *err) {
+/* Opening the log takes its own time, with the limit's deadline or a little more. */
+static int join(store *s, turn_wait *w, kv_error *err) {
+  static const share_limit none = {.deadline_ns = 0};
+  store_wait wait = {.began = true, .limit = w->limit != NULL ? *w->limit : none};
+  wait.limit.deadline_ns = most_ns(w);
+  int rc = store_wait_lock(s, &s->follow.lock, &wait, err);
+  if (rc != KV_OK) return rc;
+  if (atomic_load(&s->page) == NULL) rc = store_join(s, true, &wait, err);
+  pthread_mutex_unlock(&s->follow.lock);
+  return rc;
+}
+
+static int take_from_processes(store *s, bool brief, turn_wait *w, kv_error *err) {
   if (s->follow.appending) { /* it was kept */
     atomic_store(&s->share.page->brief, brief);
     return KV_OK;
   }
-  int rc = KV_OK;
-  if (atomic_load(&s->page) == NULL) {
-    pthread_mutex_lock(&s->follow.lock);
-    if (atomic_load(&s->page) == NULL) rc = store_join(s, true, err);
-    pthread_mutex_unlock(&s->follow.lock);
-    if (rc != KV_OK) return rc;
-  }
+  int rc = atomic_load(&s->page) == NULL ? join(s, w, err) : KV_OK;
+  if (rc != KV_OK) return rc;
   bool inherited;
-  rc = take_share_lock(s, deadline_ns, &inherited, err);
+  rc = take_share_lock(s, w, &inherited, err);
   if (rc != KV_OK) return rc;
   atomic_store(&s->share.page->brief, brief);
   if (inherited) atomic_store(&s->share.page->unrepaired, 1);
@@ -199,20 +235,21 @@ static int take_from_processes(store *s, bool brief, uint64_t deadline_ns, kv_er
 
 /* --- both ------------------------------------------------------------------------------------------ */
 
-static int take(store *s, const void *owner, bool brief, unsigned timeout_ms, kv_error *err) {
-  uint64_t deadline_ns = timeout_ms > 0 ? os.now_ns() + (uint64_t)timeout_ms * 1000000u : 0;
-  if (take_from_handles(s, owner, brief, deadline_ns) != KV_OK) return busy(s, err);
-  int rc = s->path != NULL ? take_from_processes(s, brief, deadline_ns, err) : KV_OK;
+static int take(store *s, const void *owner, bool brief, const share_limit *limit, kv_error *err) {
+  /* A checkpoint does not wait for another one beyond its own limit. */
+  turn_wait wait = {.limit = limit, .most_ns = brief && limit != NULL ? limit->deadline_ns : 0};
+  if (take_from_handles(s, owner, brief, &wait) != KV_OK) return busy(s, &wait, err);
+  int rc = s->path != NULL ? take_from_processes(s, brief, &wait, err) : KV_OK;
   if (rc != KV_OK) store_turn_pass(s, owner);
   return rc;
 }
 
-int store_turn_take(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
-  return take(s, owner, false, timeout_ms, err);
+int store_turn_take(store *s, const void *owner, const share_limit *limit, kv_error *err) {
+  return take(s, owner, false, limit, err);
 }
 
-int store_turn_take_briefly(store *s, const void *owner, unsigned timeout_ms, kv_error *err) {
-  return take(s, owner, true, timeout_ms, err);
+int store_turn_take_briefly(store *s, const void *owner, const share_limit *limit, kv_error *err) {
+  return take(s, owner, true, limit, err);
 }
 
 void store_turn_pass(store *s, const void *owner) {

@@ -6,7 +6,6 @@
 #include "os.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <string.h>
 
 #define RECORDS_KEEP_MAX                                                                           \
@@ -60,13 +59,17 @@ static int begin_with_turn(txn *x, kv_error *err) {
   return rc;
 }
 
-int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err) {
-  assert(x->state == TXN_IDLE && x->records.size == 0 && x->savepoint_count == 0);
-  store *s = x->store;
-  assert(!s->readonly);
-  int rc = x->has_turn ? KV_OK : store_turn_take(s, x, busy_timeout_ms, err);
+int txn_take_turn(txn *x, const share_limit *limit, kv_error *err) {
+  assert(x->state == TXN_IDLE && !x->store->readonly);
+  int rc = x->has_turn ? KV_OK : store_turn_take(x->store, x, limit, err);
+  if (rc == KV_OK) x->has_turn = true;
+  return rc;
+}
+
+int txn_begin(txn *x, const share_limit *limit, kv_error *err) {
+  assert(x->records.size == 0 && x->savepoint_count == 0);
+  int rc = txn_take_turn(x, limit, err);
   if (rc != KV_OK) return rc;
-  x->has_turn = true;
   x->keeps_turn = false;
   rc = begin_with_turn(x, err);
   if (rc != KV_OK) pass_turn(x);
@@ -187,6 +190,7 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
   if (logged) checkpoint_consider(s, x->settings.auto_checkpoint);
   if ((flags & KV_KEEP_TURN) == 0) pass_turn(x);
   x->state = TXN_COMMITTED;
+  ticket.waiting = &x->waiting;
   if (logged && wait) rc = commit_wait(&s->queue, &ticket, err);
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
@@ -243,7 +247,11 @@ int txn_undo(txn *x, kv_error *err) {
   buf lines = x->records;
   x->records = (buf){0};
   int rc = KV_OK;
-  while (!x->has_turn && (rc = store_turn_take(x->store, x, UINT_MAX, err)) == KV_EBUSY) continue;
+  store_wait wait = {.how = &x->waiting};
+  if (!x->has_turn) { /* interrupted or not: what ended the commit is not to end taking it back */
+    share_limit limit = {.deadline_ns = store_wait_limit(&wait)->deadline_ns};
+    rc = store_turn_take(x->store, x, &limit, err);
+  }
   if (rc == KV_OK) x->has_turn = true;
   if (rc == KV_OK) rc = begin_with_turn(x, err);
   if (rc == KV_OK) {

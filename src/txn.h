@@ -30,6 +30,7 @@ typedef struct txn_savepoint {
 typedef struct txn {
   store *store;
   commit_settings settings; /* of the next commit */
+  kv_waiting waiting;
   txn_state state;
   bool has_turn;
   bool keeps_turn; /* beyond the end of the transaction */
@@ -42,7 +43,8 @@ typedef struct txn {
 /* All as their namesakes in kv.h, which check the arguments. */
 void txn_init(txn *x, store *s, const commit_settings *settings);
 void txn_free(txn *x);
-int txn_begin(txn *x, unsigned busy_timeout_ms, kv_error *err);
+int txn_take_turn(txn *x, const share_limit *limit, kv_error *err);
+int txn_begin(txn *x, const share_limit *limit, kv_error *err);
 int txn_put(txn *x, const char *key, size_t size, const kv_value *value, bool *replaced,
             kv_error *err);
 int txn_delete(txn *x, const char *key, size_t size, bool *found, kv_error *err);

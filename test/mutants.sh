@@ -107,7 +107,7 @@ prepare
 # --- flushing -------------------------------------------------------------------------------------------
 
 mutant 'a flush that flushes nothing' 'test_crash commits' commit.c \
-  's/int rc = log_writer_sync\(&log, err\);/int rc = KV_OK;/'
+  's/rc = log_writer_sync\(&log, err\);/rc = KV_OK;/'
 mutant 'published before the flush' 'test_crash commits' commit.c \
   's/>= seq && seq - durable <= version->window;/>= seq;/' \
   's/(q->flusher.deadline_ns = 0;\n  write_out\(q\);)/$1 show(q);/'
@@ -289,10 +289,30 @@ mutant 'bug: a commit in the tick of the last look' 'test_follow' store_follow.c
 mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
-  's/owner == 0 \|\| owner == s->member \|\|/owner == 0 ||/'
+  's/if \(reserved \|\| heir == s->member\) heir = 0;/if (reserved) heir = 0;/'
 mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store_follow.c \
-  's/s->share.member != 0 \? SWITCH_SOON_NS : SWITCH_WAIT_NS/SWITCH_WAIT_NS/' \
-  's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc == KV_EBUSY || end_ns == 0) return rc;/'
+  's/: os.now_ns\(\) \+ SWITCH_SOON_NS/: os.now_ns() + 10000000000u/' \
+  's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc <= KV_OK) return rc;/'
+mutant 'bug: published by another, it is not looked at' 'test_waits' kv.c \
+  's/  if \(published != SHARE_CLOSED && published > [^{]*\{/  if (published == 0) {/'
+mutant 'bug: a stalled flush is waited for' 'test_waits' share.c \
+  's/  \*orphaned = take_from_stalled\(s, lock, watch\);/  if (s == NULL) *orphaned = take_from_stalled(s, lock, watch);/'
+mutant 'bug: an idle heir is not passed over' 'test_waits' share.c \
+  's/return since_ns >= SHARE_RESERVE_NS \|\| !is_alive\(s, heir\);/return since_ns == 0 || !is_alive(s, heir);/'
+mutant 'bug: a dead heir is waited for' 'test_waits' share.c \
+  's/since_ns >= SHARE_RESERVE_NS \|\| !is_alive\(s, heir\);/since_ns >= SHARE_RESERVE_NS;/'
+mutant 'bug: believes a flush that was not ended' 'test_waits' commit.c \
+  's/int rc = orphaned \?.*?: KV_OK;/int rc = KV_OK;/s'
+mutant 'bug: what is flushed of another file' 'test_waits' share.c \
+  's/now >> SYNCED_BITS == to >> SYNCED_BITS && //'
+mutant 'bug: opening has no limit' 'test_waits' share.c \
+  's/    if \(os.now_ns\(\) >= limit->deadline_ns\) \{/    if (os.now_ns() == 0) {/'
+mutant 'bug: an interrupt does not end a wait' 'test_waits' store_turn.c \
+  's/wait->limit == NULL \|\| is_interrupted\(wait\)\) return false/wait->limit == NULL) return false/'
+mutant 'bug: an interrupted commit waits for its group' 'test_waits' commit.c \
+  's/    if \(!hurries\) hurries = is_interrupted\(q, ticket\);\n//'
+mutant 'bug: the server looks for the turn now and then' 'stops.test' cli/command.c \
+  's/    turn_await\(s\);\n//'
 mutant 'bug: flushed by another, it sleeps on' 'test_checkpoint_stops' commit.c \
   's/uint64_t until_ns = os.now_ns\(\) \+ RELUCTANCE_NS;/uint64_t until_ns = UINT64_MAX;/'
 mutant 'bug: the flush that it waited for leaves it out' 'test_commit' commit.c \

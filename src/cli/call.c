@@ -92,7 +92,11 @@ bool call_delete(call *x, const resp_arg *key, bool *found) {
 void call_fail(call *x, const kv_error *err) {
   bool is_disk = err->code == KV_EIO || err->code == KV_EREADONLY || err->code == KV_EFULL ||
                  err->code == KV_EMOVED;
-  const char *code = err->code == KV_ENOMEM ? "OOM" : is_disk ? "MISCONF" : "ERR";
+  bool is_busy = err->code == KV_EBUSY || err->code == KV_EINTERRUPTED;
+  const char *code = err->code == KV_ENOMEM ? "OOM"
+                     : is_disk              ? "MISCONF"
+                     : is_busy              ? "BUSY"
+                                            : "ERR";
   x->out->size = x->begin;
   reply_error(x->out, "%s kvstore: %s", code, err->text);
   x->is_failed = true;

@@ -4,6 +4,7 @@
 #include "cmd_multi.h"
 #include "logger.h"
 #include "reply.h"
+#include "turn.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -52,11 +53,12 @@ static int take_turn(call *x, kv_error *err) {
   server *s = x->server;
   conn *c = x->conn, *first = s->lists[LIST_BLOCKED].first;
   int rc = KV_EBUSY;
-  if (first == NULL || first == c) rc = kv_begin(s->db, 0, err);
+  if ((first == NULL || first == c) && !turn_is_awaited(s)) rc = kv_begin_now(s->db, err);
   if (rc != KV_EBUSY) return rc;
   uint64_t waited_ms = c->blocked == WAIT_TURN ? uv_now(&s->loop) - c->blocked_ms : 0;
   if (waited_ms < s->options.busy_timeout_ms) {
     x->must_wait = true;
+    turn_await(s);
   } else {
     reply_error(x->out, "BUSY kvstore: another writer has had the turn for %u ms; try again",
                 s->options.busy_timeout_ms);

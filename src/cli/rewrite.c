@@ -3,6 +3,11 @@
 
 #include "logger.h"
 
+/* The server's end does not wait for a checkpoint that waits for others. */
+static bool is_ending(void *context) {
+  return ((server *)context)->is_ending;
+}
+
 static void work(uv_work_t *request) {
   server *s = request->data;
   s->rewrite.rc = kv_checkpoint(s->rewrite.db, &s->rewrite.err);
@@ -30,7 +35,9 @@ int rewrite_start(server *s, kv_error *err) {
                       .text = "Background append only file rewriting already in progress"};
     return KV_EBUSY;
   }
-  kv_options options = {.path = s->options.file, .settings = s->options.settings};
+  kv_options options = {.path = s->options.file,
+                        .settings = s->options.settings,
+                        .waiting = {.is_interrupted = is_ending, .context = s}};
   int rc = kv_open(&options, &s->rewrite.db, NULL, err);
   if (rc != KV_OK) return rc;
   s->rewrite.request.data = s;

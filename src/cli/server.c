@@ -7,6 +7,7 @@
 #include "logger.h"
 #include "notify.h"
 #include "options.h"
+#include "turn.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define RETRY_MS 1u /* between two looks whether the writer's turn is free */
+#define RETRY_MS                                                                                   \
+  10u /* between two looks whether a connection has waited for the turn for too long */
 #define CRON_MS 1000u
 
 /* What a peer may send; as Redis has it. */
@@ -75,14 +77,8 @@ static void release_replies(server *s) {
   }
 }
 
-/* The first in the queue tries; whoever gets the turn lets the next one try. */
 static void on_retry(uv_timer_t *timer) {
-  server *s = timer->data;
-  conn *c;
-  while ((c = s->lists[LIST_BLOCKED].first) != NULL) {
-    conn_resume(c);
-    if (s->lists[LIST_BLOCKED].first == c) return;
-  }
+  turn_retry(timer->data);
 }
 
 /* Send what may be sent. Executing what had waited for that may hand over more. The turn was
@@ -90,7 +86,7 @@ static void on_retry(uv_timer_t *timer) {
 static void answer(server *s) {
   release_replies(s);
   while (s->lists[LIST_TOUCHED].first != NULL) conn_send(s->lists[LIST_TOUCHED].first);
-  kv_pass_turn(s->db);
+  if (!turn_is_awaited(s)) kv_pass_turn(s->db);
 }
 
 static void on_prepare(uv_prepare_t *prepare) {
@@ -173,14 +169,32 @@ static void adjust_clients_max(server *s) {
   s->options.clients_max = possible;
 }
 
+static unsigned opening_timeout_ms(void *context) {
+  return ((server *)context)->options.busy_timeout_ms;
+}
+
+/* What the loop itself waits for, it does not wait for long. */
+static unsigned loop_timeout_ms(void *context) {
+  (void)context;
+  return 0;
+}
+
+static bool is_ending(void *context) {
+  return ((server *)context)->is_ending;
+}
+
 static int open_store(server *s, kv_error *err) {
   bool is_volatile = strcmp(s->options.file, ":memory:") == 0;
+  const kv_waiting in_loop = {
+      .timeout_ms = loop_timeout_ms, .is_interrupted = is_ending, .context = s};
   kv_options options = {.path = is_volatile ? NULL : s->options.file,
-                        .settings = s->options.settings};
+                        .settings = s->options.settings,
+                        .waiting = {.timeout_ms = opening_timeout_ms, .context = s}};
   kv_error notice = {.code = KV_OK};
   int rc = kv_open(&options, &s->db, &notice, err);
   if (rc != KV_OK) return rc;
   if (notice.code != KV_OK) logger_warn("%s", notice.text);
+  kv_set_waiting(s->db, &in_loop);
   kv_get_settings(s->db, &s->options.settings);
   if (!is_volatile) {
     rc = kv_open(&options, &s->flush_db, NULL, err);

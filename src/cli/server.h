@@ -20,6 +20,9 @@
 ** one: then it reads the newest version, so that it sees its own writes in order, and its reply waits
 ** like theirs. Between rounds no version is kept from being reclaimed.
 **
+** Writing. A connection whose command finds another process with the writer's turn waits, and a thread
+** waits for the turn on behalf of all such connections (turn.h).
+**
 ** Threads: everything here is the loop's, but for the flush thread's own handle.
 */
 #ifndef SERVER_H
@@ -56,14 +59,14 @@ typedef struct server {
   uv_loop_t loop;
   uv_prepare_t prepare;
   uv_async_t flushed;     /* sent by the flush thread */
-  uv_timer_t retry, cron; /* the writer's turn; once a second */
+  uv_timer_t retry, cron; /* who waits for the writer's turn for too long; once a second */
   uv_signal_t signals[2];
   uv_poll_t listeners[SERVER_LISTENERS_MAX];
   int listener_fds[SERVER_LISTENERS_MAX];
   unsigned listener_count;
   bool owns_unixsocket; /* its file is removed at the end */
   uv_timer_t accept_pause;
-  bool is_ending;
+  _Atomic bool is_ending;
   bool is_failed; /* the log cannot be written any more */
 
   kv *db, *flush_db; /* the second one NULL for a volatile store */
@@ -73,7 +76,11 @@ typedef struct server {
     kv *db; /* NULL: none is under way */
     int rc;
     kv_error err;
-  } rewrite;          /* see rewrite.h */
+  } rewrite; /* see rewrite.h */
+  struct {
+    uv_work_t request;
+    bool is_awaited;
+  } turn;             /* see turn.h */
   uint64_t published; /* not newer than what everybody may see */
   uint64_t handed;    /* the newest transaction that this server handed over */
   uint64_t asked;     /* and the one that a flush was asked for last */

@@ -62,9 +62,10 @@ static void commit_text(const char *key, char fill, size_t size) {
 }
 
 static void start(void) {
+  static const kv_waiting waiting = {.timeout_ms = NULL};
   (void)unlink("log");
   db = help_open("log", KV_SYNC_FULL, 1, 0);
-  MUST(store_acquire("log", 0, false, false, &own, NULL, &help_err));
+  MUST(store_acquire("log", NULL, false, false, &waiting, &own, NULL, &help_err));
   meanwhile = NULL;
   meanwhile_at = 1;
   draft_syncs = 0;

@@ -189,7 +189,7 @@ static void test_failed_creations(void) {
   test_failed_creation(CALL_OPEN, 6, EMFILE, KV_EIO, "fsync of the folder of '");
   test_failed_creation(CALL_LINK, 1, EIO, KV_EIO, "creation of '");
   test_failed_creation(CALL_LINK, 1, EEXIST, KV_EBUSY, "was just created by another process");
-  test_failed_creation(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_creation(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "is opening or closing the log");
   test_failed_creation(CALL_LOCK, 2, EAGAIN, KV_EBUSY, "1000 processes have the log open");
   test_failed_creation(CALL_LOCK, 3, EAGAIN, KV_EBUSY, "is in use by another process");
   test_failed_creation(CALL_RANDOM, 1, EIO, KV_EIO, "getrandom for the id of '");
@@ -258,10 +258,10 @@ static void test_failed_openings(void) {
   test_failed_opening(CALL_OPEN, 1, EACCES, KV_ECANTOPEN, "readonly=1 opens it for reading");
   test_failed_opening(CALL_OPEN, 1, EROFS, KV_ECANTOPEN, "readonly=1 opens it for reading");
   test_failed_opening(CALL_OPEN, 1, EMFILE, KV_ECANTOPEN, "Too many open files");
-  test_failed_opening(CALL_LOCK, 1, EACCES, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_opening(CALL_LOCK, 1, EACCES, KV_EBUSY, "is opening or closing the log");
   test_failed_opening(CALL_LOCK, 2, EACCES, KV_EBUSY, "1000 processes have the log open");
   test_failed_opening(CALL_LOCK, 2, ENOLCK, KV_EIO, "lock of '");
-  test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "has been opening the log for a minute");
+  test_failed_opening(CALL_LOCK, 1, EAGAIN, KV_EBUSY, "is opening or closing the log");
   test_failed_opening(CALL_LOCK, 3, EAGAIN, KV_EBUSY, "in use by another process");
   test_failed_opening(CALL_LOCK, 1, ENOLCK, KV_EIO, "lock of '");
   test_failed_opening(CALL_FSTAT, 1, EIO, KV_EIO, "fstat of '");

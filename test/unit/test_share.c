@@ -107,7 +107,7 @@ static void test_any_bytes(void) {
     for (size_t at = 0; at < size; at++) {
       bytes[at] = i % 3 == 0 ? (char)unit_random(&random) : i % 3 == 1 ? (char)0xff : 0;
     }
-    if (i % 6 < 3 && size >= 16) memcpy(bytes, "kvstore share 1", 16);
+    if (i % 6 < 3 && size >= 16) memcpy(bytes, "kvstore share 2", 16);
     make_log("any");
     write_file("any-shm", bytes, size);
     check_readable("any", "a=1");
