@@ -178,7 +178,7 @@ mutant 'a checkpoint of another process is a foreign file' 'test_checkpoint_stop
   's/  share_announce\(page, c->file.id, c->file.inode\);\n//'
 mutant 'a log that cannot be looked at was replaced' 'test_fault_lives' store_join.c \
   's/    rc = log_error\(err, "fstat", s->path\);\n  \} else if/  } else if/'
-mutant 'a name that cannot be looked up is free' 'test_fault_lives' log_place.c \
+mutant 'a question that fails is an answer' 'test_fault_lives' log_place.c \
   's/return errno == ENOENT \|\| errno == ENOTDIR \? LOG_MOVED : LOG_UNKNOWN/return LOG_MOVED/'
 mutant 'a copy of the log is the log' 'moved_log.test' share.c \
   's/ && \(file->inode == 0 \|\| file->inode == inode\);/;/'
