@@ -20,7 +20,7 @@ log_place log_place_of(int fd, const char *path) {
     if (!S_ISLNK(named.st_mode)) return LOG_REPLACED;
     if (os.stat(path, &named) == 0) return is_same(&facts, &named) ? LOG_MOVED : LOG_REPLACED;
   }
-  if (facts.st_nlink == 0) return LOG_REMOVED;
+  if (facts.st_nlink == 0) return LOG_REMOVED; /* whatever has the name */
   return errno == ENOENT || errno == ENOTDIR ? LOG_MOVED : LOG_UNKNOWN;
 }
 
