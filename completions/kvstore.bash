@@ -11,11 +11,18 @@ _kvstore() {
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
     words="$("$program" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }') --help --version"
-  elif [[ $before == --format || $before == -f && $tool == @(dump|load) ]]; then
+  elif [[ $tool == @(dump|load) && $before == @(--format|-f) ]]; then
     words='sql tsv json'
+    [[ $tool == load ]] && words+=' tabs'
+  elif [[ $tool == server && $before == --synchronous ]]; then
+    words='FULL NORMAL OFF'
   elif [[ $word == -* ]]; then
     words=$("$program" "$tool" --help 2>/dev/null | grep -o -e '--[a-z][a-z-]*' | sort -u)
     words+=' --help'
+  elif [[ $tool == client && $before != --* ]]; then
+    # Behind a command come keys, which only the server has.
+    [[ " ${COMP_WORDS[*]:2:COMP_CWORD - 2} " == *\ @(put|get|del|ls|tree|scan)\ * ]] && return
+    words='put get del ls tree scan'
   fi
   if [[ $words ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

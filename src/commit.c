@@ -75,7 +75,12 @@ static bool is_done(const commit_queue *q, const commit_ticket *ticket) {
 
 /* Whether it waits for a flush that somebody has to lead. */
 static bool is_waiting_full(const commit_queue *q, const commit_ticket *ticket) {
-  return ticket->settings.synchronous == KV_SYNC_FULL && !is_done(q, ticket);
+  return ticket->settings.synchronous == KV_SYNC_FULL && !is_done(q, ticket) && !ticket->lost;
+}
+
+/* Whether a cut of the file is not durable yet, so that a crash could bring back what was lost. */
+static bool is_cut_soft(const commit_queue *q) {
+  return atomic_load_explicit(&q->losses, memory_order_relaxed) != q->losses_synced;
 }
 
 static uint64_t ticket_deadline_ns(const commit_ticket *ticket) {
@@ -136,7 +141,7 @@ void commit_seal_same(commit_queue *q) {
 static void wake_waiting(commit_queue *q) {
   bool one_leads = is_group_due(q), led = false;
   for (commit_ticket *t = q->first; t != NULL; t = t->next) {
-    if (is_done(q, t) || q->failed != KV_OK) {
+    if (is_done(q, t) || t->lost || q->failed != KV_OK) {
       pthread_cond_signal(&t->wake);
     } else if (is_waiting_full(q, t) && !(one_leads && led)) {
       pthread_cond_signal(&t->wake);
@@ -160,10 +165,57 @@ void commit_show(commit_queue *q) {
 
 static void fail(commit_queue *q, int code, const char *why) {
   if (q->failed != KV_OK) return;
+  if (code == KV_EFULL) code = KV_EIO; /* KV_EFULL promises that it goes on */
   q->failed = code;
   kv_error_set(&q->failure, code, "%s; the store is read-only until it is reopened", why);
   atomic_store(&q->page->broken, 1);
   wake_waiting(q);
+}
+
+/* The disk is full: what was to be written is lost. The log is cut off in front of it. */
+static void lose(commit_queue *q, const kv_error *why) {
+  uint64_t kept_seq = atomic_load(&q->page->written_seq);
+  share_set_end(q->page, q->log.end, q->log.size);
+  buf_free(&q->filling);
+  q->handed_seq = q->kept_seq = kept_seq;
+  if (q->flusher.wanted_seq > kept_seq) q->flusher.wanted_seq = kept_seq;
+  kv_error_set(&q->loss, why->code, "%s; nothing of the transaction is kept", why->text);
+  for (commit_ticket *t = q->first; t != NULL; t = t->next) t->lost = t->lost || t->seq > kept_seq;
+  atomic_store(&q->has_lost, true);
+  atomic_fetch_add(&q->losses, 1);
+  wake_waiting(q);
+}
+
+/* The newest version that is not lost. */
+static tree_version *kept_version(commit_queue *q) {
+  tree_version *version = q->tree->head;
+  if (!atomic_load(&q->has_lost)) return version;
+  version = atomic_load(&q->tree->published);
+  while (version->seq < q->kept_seq) version = version->next;
+  return version;
+}
+
+static void take_back(commit_queue *q) {
+  if (!atomic_load(&q->has_lost)) return;
+  tree_take_back(q->tree, kept_version(q));
+  atomic_store(&q->has_lost, false);
+}
+
+void commit_take_back(commit_queue *q) {
+  if (!atomic_load_explicit(&q->has_lost, memory_order_relaxed)) return;
+  pthread_mutex_lock(&q->lock);
+  take_back(q);
+  pthread_mutex_unlock(&q->lock);
+}
+
+uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why) {
+  if (why == NULL) return atomic_load_explicit(&q->losses, memory_order_acquire);
+  pthread_mutex_lock(&q->lock);
+  uint64_t losses = atomic_load(&q->losses);
+  *kept_seq = q->kept_seq;
+  *why = q->loss;
+  pthread_mutex_unlock(&q->lock);
+  return losses;
 }
 
 /* What another process could not write or flush, this one must not go on with either. */
@@ -190,6 +242,10 @@ static void write_out(commit_queue *q) {
     log_writer_allocate(&q->log, q->filling.size);
   }
   int rc = log_writer_append(&q->log, q->filling.data, q->filling.size, &why);
+  if (rc == KV_EFULL && q->log.size == q->log.end) {
+    lose(q, &why);
+    return;
+  }
   if (rc != KV_OK) {
     fail(q, rc, why.text);
     return;
@@ -242,6 +298,7 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
     return rc == KV_EBUSY ? flush_untold(q, generation, covered, err) : rc;
   }
   log_writer log = q->log;
+  uint64_t losses = atomic_load(&q->losses);
   q->flushing_fd = log.fd;
   pthread_mutex_unlock(&q->lock);
   uint64_t start_ns = os.now_ns();
@@ -267,6 +324,7 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   if (q->log.fd != log.fd) os_close_locked(log.fd); /* it was replaced meanwhile */
   if (rc != KV_OK) return rc;
   if (q->log.fd == log.fd && q->log.synced_end < end) q->log.synced_end = end;
+  q->losses_synced = losses;
   q->stats.flushes++;
   histogram_add(&q->stats.flush_ns, took_ns);
   return KV_OK;
@@ -277,7 +335,7 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
 static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   share *s = q->share;
   share_watch watch = {.since_ns = 0};
-  while (q->failed == KV_OK && durable_seq(q) < seq) {
+  while (q->failed == KV_OK && (durable_seq(q) < seq || is_cut_soft(q))) {
     bool orphaned;
     pthread_mutex_unlock(&q->lock);
     bool owner = patient ? share_lock_try(s, &q->page->flush, &watch, &orphaned)
@@ -288,7 +346,9 @@ static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
     if (!owner) continue;
     kv_error why;
     int rc = KV_OK;
-    if (q->failed == KV_OK && durable_seq(q) < seq) rc = flush_as_owner(q, orphaned, &why);
+    if (q->failed == KV_OK && (durable_seq(q) < seq || is_cut_soft(q))) {
+      rc = flush_as_owner(q, orphaned, &why);
+    }
     if (rc == KV_OK &&
         atomic_load(&q->page->written_seq) < seq) { /* no flush would ever cover it */
       rc = kv_error_set(&why, KV_EIO, "'%s-shm' lacks transactions that were committed",
@@ -299,18 +359,30 @@ static void flush_through(commit_queue *q, uint64_t seq, bool patient) {
   }
 }
 
+/* What is handed over here, and all that others have written; 0 without a log. */
+static uint64_t newest_seq(const commit_queue *q) {
+  if (q->page == NULL) return 0;
+  uint64_t written_seq = atomic_load(&q->page->written_seq);
+  return written_seq > q->handed_seq ? written_seq : q->handed_seq;
+}
+
+static int tell_loss(const commit_queue *q, kv_error *err) {
+  return kv_error_set(err, q->loss.code, "%s", q->loss.text);
+}
+
 /* Write what waits here, flush it and what others have written up to seq, let everybody know. */
 static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
   q->flusher.deadline_ns = 0;
   write_out(q);
-  if (seq > durable_seq(q)) {
+  if (seq > q->handed_seq && is_cut_soft(q)) seq = newest_seq(q); /* the rest is lost */
+  if (seq > durable_seq(q) || is_cut_soft(q)) {
     uint64_t before_seq = q->flushing_seq;
     q->flushing = true;
     q->flushing_seq = q->handed_seq;
     flush_through(q, seq, patient);
     q->flushing = false;
-    if (!patient && durable_seq(q) < seq) q->flushing_seq = before_seq;
+    if (!patient && (durable_seq(q) < seq || is_cut_soft(q))) q->flushing_seq = before_seq;
   }
   show(q);
   wake_waiting(q);
@@ -419,6 +491,7 @@ int commit_resume(commit_queue *q, kv_error *err) {
 void commit_suspend(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
   write_out(q);
+  take_back(q);
   q->appending = false;
   pthread_mutex_unlock(&q->lock);
 }
@@ -427,6 +500,7 @@ int commit_end(commit_queue *q, uint64_t *end, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   assert(q->appending);
   write_out(q);
+  take_back(q);
   int rc = queue_failure(q, err);
   if (rc == KV_OK) *end = q->log.end;
   pthread_mutex_unlock(&q->lock);
@@ -484,6 +558,9 @@ int commit_hand_over(commit_queue *q, const buf *ops, const commit_settings *set
     check_place(q);
   }
   int rc = queue_failure(q, err);
+  if (rc == KV_OK && atomic_load_explicit(&q->has_lost, memory_order_relaxed)) {
+    rc = tell_loss(q, err); /* the edit began on what is lost */
+  }
   if (rc == KV_OK && q->handed_seq >= LOG_SEQ_MAX) {
     rc = kv_error_set(err, KV_EFULL, "log '%s' has no number for another transaction", q->log.path);
   }
@@ -523,7 +600,7 @@ uint64_t commit_handed_seq(commit_queue *q) {
 
 int commit_pin_newest(commit_queue *q, tree_pin *out) {
   pthread_mutex_lock(&q->lock);
-  int rc = tree_pin_head(q->tree, out);
+  int rc = tree_pin_version(q->tree, kept_version(q), out);
   pthread_mutex_unlock(&q->lock);
   return rc;
 }
@@ -555,8 +632,9 @@ static bool is_interrupted(commit_queue *q, const commit_ticket *ticket) {
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL, hurries = false;
-  while (!is_done(q, ticket) && queue_failure(q, NULL) == KV_OK) {
-    if (!q->flushing && (hurries || should_lead(q, ticket))) {
+  while (!is_done(q, ticket) && (!ticket->lost || is_cut_soft(q)) &&
+         queue_failure(q, NULL) == KV_OK) {
+    if (!q->flushing && (ticket->lost || hurries || should_lead(q, ticket))) {
       flush(q, q->handed_seq, true);
       continue;
     }
@@ -572,21 +650,16 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     if (!hurries) hurries = is_interrupted(q, ticket);
   }
   int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
+  if (rc == KV_OK && ticket->lost) rc = tell_loss(q, err);
   ticket_unlink(q, ticket);
   pthread_mutex_unlock(&q->lock);
   return rc;
 }
 
-/* What is handed over here, and all that others have written; 0 without a log. */
-static uint64_t newest_seq(const commit_queue *q) {
-  if (q->page == NULL) return 0;
-  uint64_t written_seq = atomic_load(&q->page->written_seq);
-  return written_seq > q->handed_seq ? written_seq : q->handed_seq;
-}
-
 static int flush_all(commit_queue *q, kv_error *err) {
-  uint64_t wanted_seq = newest_seq(q);
-  while (durable_seq(q) < wanted_seq && queue_failure(q, NULL) == KV_OK) {
+  uint64_t wanted_seq = newest_seq(q), losses = atomic_load(&q->losses);
+  while ((durable_seq(q) < wanted_seq || is_cut_soft(q)) && queue_failure(q, NULL) == KV_OK) {
+    if (losses != atomic_load(&q->losses) && !is_cut_soft(q)) break;
     if (q->flushing) {
       pthread_cond_wait(&q->flush_done, &q->lock);
     } else {
@@ -594,7 +667,8 @@ static int flush_all(commit_queue *q, kv_error *err) {
     }
   }
   show_and_wake(q);
-  return queue_failure(q, err);
+  int rc = queue_failure(q, err);
+  return rc != KV_OK || losses == atomic_load(&q->losses) ? rc : tell_loss(q, err);
 }
 
 int commit_flush(commit_queue *q, kv_error *err) {
@@ -606,14 +680,16 @@ int commit_flush(commit_queue *q, kv_error *err) {
 
 int commit_flush_unless_busy(commit_queue *q, kv_error *err) {
   pthread_mutex_lock(&q->lock);
-  uint64_t wanted_seq = newest_seq(q);
+  uint64_t wanted_seq = newest_seq(q), losses = atomic_load(&q->losses);
   int rc = queue_failure(q, err);
-  if (rc == KV_OK && !q->flushing && durable_seq(q) < wanted_seq) {
+  if (rc == KV_OK && !q->flushing && (durable_seq(q) < wanted_seq || is_cut_soft(q))) {
     flush(q, wanted_seq, false);
     rc = queue_failure(q, err);
   }
   show_and_wake(q);
-  if (rc == KV_OK && durable_seq(q) < wanted_seq) {
+  if (rc == KV_OK && losses != atomic_load(&q->losses)) {
+    rc = tell_loss(q, err);
+  } else if (rc == KV_OK && (durable_seq(q) < wanted_seq || is_cut_soft(q))) {
     rc = kv_error_set(err, KV_EBUSY, "another flush is under way");
   }
   pthread_mutex_unlock(&q->lock);
@@ -624,6 +700,7 @@ void commit_trim(commit_queue *q) {
   pthread_mutex_lock(&q->lock);
   assert(q->appending);
   write_out(q);
+  take_back(q);
   if (q->failed == KV_OK) {
     log_writer_trim(&q->log);
     share_set_end(q->page, q->log.end, q->log.size);

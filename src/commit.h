@@ -31,6 +31,15 @@
 ** marked the pages clean. So the queue refuses everything from then on, in every process, every
 ** commit that waits fails, and its version never becomes visible.
 **
+** A full disk is no such failure. If a write finds no room (KV_EFULL), nothing of it was flushed or told
+** to anybody: the file is cut off where it ended before, what was being written is *lost*, and the
+** queue goes on. Lost are the transactions in `filling`, all of them, since each builds on the one
+** before. Their commits fail with KV_EFULL, once a flush has made the cut durable, so that no crash can
+** bring them back. Their versions are taken back from the tree before the turn is passed on and before
+** the next edit begins; an edit that had begun on them cannot be committed. Their numbers are used
+** again. If the file cannot be cut, or that flush fails, it is a failure like any other. So each commit
+** tries the disk anew, and other processes see nothing of it.
+**
 ** Invariants:
 **   1. durable_seq <= written_seq <= handed_seq, of which the first two are the page's; filling has
 **      the transactions in between, and is empty without the turn
@@ -66,6 +75,7 @@ typedef struct commit_ticket {
   struct commit_ticket *next, *previous; /* by seq */
   uint64_t seq;
   uint64_t handed_ns;
+  bool lost; /* the disk is full */
   commit_settings settings;
   const kv_waiting
       *waiting; /* an interrupt makes it lead at once; set before commit_wait, or NULL */
@@ -99,6 +109,11 @@ typedef struct commit_queue {
   uint64_t looked_ns;          /* when a commit last looked whether the log has its name still */
   pthread_cond_t flush_done;   /* for those without a ticket */
   commit_ticket *first, *last; /* those that have not returned */
+  _Atomic uint64_t losses;     /* how often transactions were lost */
+  uint64_t losses_synced;      /* so many of the cuts are durable */
+  uint64_t kept_seq;           /* the last loss took everything behind this one */
+  kv_error loss;               /* and this was the reason */
+  _Atomic bool has_lost;       /* what was lost is in the tree still */
   int failed;                  /* KV_OK, or why nothing can be committed any more */
   kv_error failure;
   struct {
@@ -167,8 +182,16 @@ int commit_pin_newest(commit_queue *q, tree_pin *out);
 /* Refuse everything from now on, for this reason if there was none before. */
 void commit_break(commit_queue *q, int code, const char *why);
 
+/* How often transactions were lost for want of room, behind which one the last time, and why. With NULL
+** for both it takes no lock. */
+uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why);
+
+/* By who has the turn, before an edit begins: take what was lost from the tree. */
+void commit_take_back(commit_queue *q);
+
 /* Wait for the ticket's durability. KV_OK: the transaction is committed and visible. Else the
-** queue's failure: it is neither, and whether a reopened store has it cannot be said.
+** queue's failure: it is neither, and whether a reopened store has it cannot be said; or KV_EFULL
+** because it was lost: it is neither, and nothing will have it.
 **
 ** What is in the log cannot be called back, so that neither a timeout nor an interrupt makes this fail.
 ** It does not have to wait for others: with an interrupt it waits for no group and flushes at once. */

@@ -281,6 +281,10 @@ uint64_t kv_handed_seq(kv *db) {
   return commit_handed_seq(&db->txn.store->queue);
 }
 
+uint64_t kv_losses(kv *db, uint64_t *kept_seq, kv_error *why) {
+  return commit_losses(&db->txn.store->queue, kept_seq, why);
+}
+
 /* Another process may have flushed and published what was handed over here. */
 uint64_t kv_published_seq(kv *db) {
   store *s = db->txn.store;

@@ -23,9 +23,10 @@
 ** what was committed to a new file, if the name is free.
 **
 ** Errors. 0 is KV_OK; failures are negative (kv_base.h) and come with a text in *err, which may be
-** NULL. Unless a function says otherwise, a failed call has changed nothing. After KV_EIO or
-** KV_EFULL from kv_commit the store is read-only until every handle on it is closed and it is opened
-** again: the kernel does not tell what it has written.
+** NULL. Unless a function says otherwise, a failed call has changed nothing. After KV_EIO from
+** kv_commit the store is read-only until every handle on it is closed and it is opened again: the
+** kernel does not tell what it has written. After KV_EFULL (the disk is full, or the file as large as
+** it may get) the transaction is gone, and the next one is tried as any other.
 **
 ** Limits: KV_KEYPATH_SIZE_MAX, KV_VALUE_SIZE_MAX, KV_ENTRIES_MAX; a transaction has to fit into
 ** memory twice.
@@ -187,6 +188,13 @@ void kv_pass_turn(kv *db);
 /* The number of the newest transaction that was handed over in this process or seen in the log, and of
 ** the newest one that everybody may see. Any thread may ask. */
 uint64_t kv_handed_seq(kv *db);
+
+/* How often handed-over transactions were lost because the disk was full. The last time all behind
+** *kept_seq were, for the reason in *why (both may be NULL, which is cheap); their numbers are used
+** again. Who commits with KV_NO_WAIT
+** has to ask after each kv_begin and before each use of kv_published_seq. Any thread may ask. */
+uint64_t kv_losses(kv *db, uint64_t *kept_seq, kv_error *why);
+
 uint64_t kv_published_seq(kv *db);
 
 /* End what KV_UNDOABLE began: let the commit stand, or take it back by a transaction of its own that

@@ -107,9 +107,11 @@ static int check_whose(const share *s, const rights *log, kv_error *err) {
 /* --- opening ------------------------------------------------------------------------------------ */
 
 /* Lock a byte, waiting while another has it. */
-static int lock_join(share *s, const share_limit *limit, kv_error *err) {
+static int lock_join(share *s, uint64_t patience_ns, kv_error *err) {
+  share_limit own = {.deadline_ns = os.now_ns() + patience_ns};
   while (os.lock(s->fd, false, JOIN, 1) != 0) {
     if (errno != EAGAIN && errno != EACCES) return fail(err, "lock", s->path);
+    const share_limit *limit = s->limit != NULL ? s->limit(s->waiting) : &own;
     if (share_is_interrupted(limit)) {
       return kv_error_set(err, KV_EINTERRUPTED, "interrupted while another process opens the log");
     }
@@ -173,8 +175,7 @@ static int open_once(share *s, const char *log_path, const rights *like, bool *t
   if (rc != KV_OK || s->fd < 0) return rc;
   rc = check_network(s, err);
   if (rc == KV_OK && !created && like->fd >= 0) rc = check_whose(s, like, err);
-  share_limit patient = {.deadline_ns = os.now_ns() + JOIN_WAIT_NS};
-  if (rc == KV_OK) rc = lock_join(s, s->limit != NULL ? s->limit : &patient, err);
+  if (rc == KV_OK) rc = lock_join(s, JOIN_WAIT_NS, err);
   if (rc != KV_OK) {
     if (created) remove_if_ours(s);
     return rc;
@@ -189,12 +190,13 @@ static int open_once(share *s, const char *log_path, const rights *like, bool *t
 
 /* Open the file and lock it for joining. */
 static int open_and_lock(share *s, const char *log_path, const rights *like, kv_error *err) {
-  uint64_t end_ns = s->limit != NULL ? s->limit->deadline_ns : os.now_ns() + JOIN_WAIT_NS;
+  uint64_t end_ns = os.now_ns() + JOIN_WAIT_NS;
   for (;;) {
     bool there;
     int rc = open_once(s, log_path, like, &there, err);
     if (rc != KV_OK) return rc;
     if (there) break;
+    if (s->limit != NULL) end_ns = s->limit(s->waiting)->deadline_ns;
     if (s->fd >= 0) os_close_locked(s->fd);
     s->fd = -1;
     if (os.now_ns() >= end_ns) {
@@ -271,7 +273,7 @@ static void reset_page(share_page *page) {
 int share_join(share *s, const char *log_path, const rights *like, bool *alone, kv_error *err) {
   static const rights none = {.known = false, .fd = -1};
   assert(s->page == NULL);
-  *s = (share){.fd = -1, .path = page_path(log_path), .limit = s->limit};
+  *s = (share){.fd = -1, .path = page_path(log_path), .limit = s->limit, .waiting = s->waiting};
   if (s->path == NULL) return kv_error_set(err, KV_ENOMEM, "out of memory opening '%s'", log_path);
   int rc = open_and_lock(s, log_path, like != NULL ? like : &none, err);
   bool locked = rc == KV_OK;
@@ -307,9 +309,8 @@ void share_joined(share *s) {
 }
 
 void share_begin_leaving(share *s, bool *last) {
-  share_limit limit = {.deadline_ns = os.now_ns() + LEAVE_WAIT_NS};
-  *last =
-      lock_join(s, &limit, NULL) == KV_OK && os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
+  *last = lock_join(s, LEAVE_WAIT_NS, NULL) == KV_OK &&
+          os.is_locked(s->fd, JOIN + 1, SHARE_MEMBERS_MAX) == 0;
 }
 
 void share_leave(share *s) {

@@ -127,7 +127,10 @@ typedef struct share {
   char *path;       /* FILE-shm */
   uint32_t member;  /* our number; 0: only looking */
   unsigned place;
-  const share_limit *limit; /* of share_join, set by its caller; NULL: a minute */
+  const share_limit *(*limit)(
+      void *waiting); /* how long share_join waits for others, asked if it has to;
+                                                 set by its caller; NULL: a minute */
+  void *waiting;
 } share;
 
 /* --- coming and going ------------------------------------------------------------------------- */

@@ -238,7 +238,6 @@ static int help_switch(store *s, kv_error *err) {
 /* Open the log as the others have it, and once more for reading. */
 static int open_with_others(store *s, log_writer *writer, int *reading, share_file *file,
                             store_wait *w, kv_error *err) {
-  const share_limit *limit = store_wait_limit(w);
   uint64_t began_ns = os.now_ns();
   struct stat facts;
   for (;;) {
@@ -261,6 +260,7 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (*reading >= 0) os.close(*reading);
     writer->fd = *reading = -1;
     if (rc != KV_OK) return rc;
+    const share_limit *limit = store_wait_limit(w);
     if (share_is_interrupted(limit)) {
       return kv_error_set(err, KV_EINTERRUPTED, "interrupted opening '%s'", s->path);
     }
@@ -299,6 +299,10 @@ static void enter(store *s, const log_writer *writer, int reading, bool alone,
   begin_following(s, reading, &now, NULL);
 }
 
+static const share_limit *limit_of(void *waiting) {
+  return store_wait_limit(waiting);
+}
+
 int store_join(store *s, bool create_it, store_wait *w, kv_error *err) {
   struct stat facts;
   int fd;
@@ -310,9 +314,11 @@ int store_join(store *s, bool create_it, store_wait *w, kv_error *err) {
   rights like = s->file_rights;
   if (rc == KV_OK && fd >= 0 && rights_read(fd, &like) != 0) rc = log_error(err, "fstat", s->path);
   bool alone;
-  s->share.limit = store_wait_limit(w);
+  s->share.limit = limit_of;
+  s->share.waiting = w;
   if (rc == KV_OK) rc = share_join(&s->share, s->path, &like, &alone, err);
   s->share.limit = NULL;
+  s->share.waiting = NULL;
   if (fd >= 0) os.close(fd);
   if (rc != KV_OK) return rc;
   log_writer writer = {.fd = -1};

@@ -138,6 +138,9 @@ int tree_pin_published(tree *t, tree_pin *out);
 ** only. KV_ENOMEM. */
 int tree_pin_edit(tree *t, tree_pin *out);
 
+/* Pin a sealed version that is not older than the published one. By the writer only. KV_ENOMEM. */
+int tree_pin_version(tree *t, tree_version *version, tree_pin *out);
+
 /* Pin the newest sealed version: the one that the open edit began on, or that was just sealed. By
 ** the writer only. KV_ENOMEM. */
 int tree_pin_head(tree *t, tree_pin *out);
@@ -179,6 +182,10 @@ void tree_savepoint_release(tree *t, const tree_savepoint *savepoint, const tree
 ** been. Neither can fail. */
 tree_version *tree_edit_seal(tree *t, uint64_t seq);
 void tree_edit_rollback(tree *t);
+
+/* Take back the versions that were sealed after `to`, which is not older than the published one: the
+** next edit begins on `to`. Pins on them stay valid. Cannot fail. Requires: no edit is open. */
+void tree_take_back(tree *t, tree_version *to);
 
 /* Drop everything; the edit has changed nothing yet. KV_ENOMEM. */
 int tree_edit_clear(tree *t);

@@ -282,7 +282,8 @@ void tree_reclaim(tree *t) {
 }
 
 int tree_garbage_reserve(tree *t, size_t count) {
-  count += 2 + t->edit.depth; /* for sealing, and for a rollback to each savepoint and the base */
+  /* For sealing, a rollback to each savepoint and the base, and taking sealed versions back. */
+  count += 3 + t->edit.depth;
   if (t->garbage_room - t->garbage_size >= count) return KV_OK;
   size_t room = t->garbage_room < 64 ? 64 : t->garbage_room * 2;
   while (room - t->garbage_size < count) room *= 2;
@@ -384,11 +385,15 @@ int tree_pin_edit(tree *t, tree_pin *out) {
 }
 
 int tree_pin_head(tree *t, tree_pin *out) {
+  return tree_pin_version(t, t->head, out);
+}
+
+int tree_pin_version(tree *t, tree_version *version, tree_pin *out) {
   _Atomic uintptr_t *slot = slot_take(t);
   if (slot == NULL) return KV_ENOMEM;
-  atomic_store(slot, (uintptr_t)t->head);
+  atomic_store(slot, (uintptr_t)version);
   *out =
-      (tree_pin){.top = t->head->top, .bytes = t->head->bytes, .seq = t->head->seq, .slot = slot};
+      (tree_pin){.top = version->top, .bytes = version->bytes, .seq = version->seq, .slot = slot};
   return KV_OK;
 }
 
@@ -560,6 +565,27 @@ tree_version *tree_edit_seal(tree *t, uint64_t seq) {
 void tree_edit_rollback(tree *t) {
   tree_savepoint_rollback(t, &t->edit.base);
   t->edit.open = false;
+}
+
+/* As a rollback to a savepoint, but that readers may have pinned what is taken back. What it replaced
+** is garbage still, since `to` is not older than the published version, and lives again. */
+void tree_take_back(tree *t, tree_version *to) {
+  uint64_t stamp = atomic_load(&to->stamp);
+  tree_version *head = t->head;
+  assert(!t->edit.open && head != to);
+  size_t kept = garbage_after(t, stamp);
+  if (t->garbage_held > kept) t->garbage_held = kept;
+  for (size_t i = kept; i < t->garbage_size; i++) {
+    tree_garbage entry = t->garbage[i];
+    if (entry.since != 0 && entry.since < stamp)
+      entry.since = stamp; /* a part of it may be older */
+    if (garbage_birth(&entry) > stamp) t->garbage[kept++] = entry;
+  }
+  t->garbage_size = kept;
+  t->stamp++;
+  if (head->top != to->top && head->top != 0) garbage_add(t, head->top, stamp);
+  garbage_add(t, version_ref(head), 0);
+  t->head = to;
 }
 
 void tree_publish(tree *t, tree_version *version) {

@@ -53,6 +53,7 @@ static void end(txn *x) {
 static int begin_with_turn(txn *x, kv_error *err) {
   store *s = x->store;
   int rc = KV_OK;
+  commit_take_back(&s->queue);
   store_tidy_here(s);
   if (tree_edit_begin(&s->tree) != KV_OK) rc = no_memory(err);
   if (rc == KV_OK) x->state = TXN_OPEN;
@@ -163,6 +164,15 @@ static int pin_for_undo(txn *x, kv_error *err) {
   return pinned ? KV_OK : no_memory(err);
 }
 
+/* The disk was full: no crash must bring back what the caller is told is lost. */
+static int lost(txn *x, kv_error *err) {
+  uint64_t kept_seq;
+  kv_error why;
+  (void)commit_flush(&x->store->queue, NULL);
+  (void)commit_losses(&x->store->queue, &kept_seq, &why);
+  return kv_error_set(err, why.code, "%s", why.text);
+}
+
 int txn_commit(txn *x, unsigned flags, kv_error *err) {
   bool undoable = (flags & KV_UNDOABLE) != 0, wait = (flags & KV_NO_WAIT) == 0;
   assert(x->state == TXN_OPEN);
@@ -173,6 +183,7 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
     return KV_OK;
   }
   commit_ticket ticket;
+  uint64_t losses = atomic_load(&s->queue.losses);
   bool logged = s->path != NULL;
   int rc = undoable ? pin_for_undo(x, err) : KV_OK;
   if (rc == KV_OK && logged) {
@@ -191,7 +202,12 @@ int txn_commit(txn *x, unsigned flags, kv_error *err) {
   if ((flags & KV_KEEP_TURN) == 0) pass_turn(x);
   x->state = TXN_COMMITTED;
   ticket.waiting = &x->waiting;
-  if (logged && wait) rc = commit_wait(&s->queue, &ticket, err);
+  if (logged && wait) {
+    rc = commit_wait(&s->queue, &ticket, err);
+  } else if (losses !=
+             atomic_load(&s->queue.losses)) { /* this one among them, nobody knowing of it */
+    rc = lost(x, err);
+  }
   if (!undoable || rc != KV_OK) txn_settle(x);
   return rc;
 }

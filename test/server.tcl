@@ -7,8 +7,9 @@
 #     cli ?WORD...?                 what redis-cli prints for a command
 #     client ?WORD...?              {exit code, output} of `kvstore client`
 #     connect ?N?                   a raw connection; `ask CHANNEL WORD...` sends a request and gives
-#                                   its reply as `reply CHANNEL` does: a list for an array, {nil}
-#                                   for nil, and errors as they are, with their -
+#                                   its reply as `reply CHANNEL` does: a list for an array, a map or
+#                                   a set, {nil} for nil, and errors as they are, with their -
+#     raw_reply CHANNEL             its bytes as they came
 #
 # A server that a test leaves running is ended when the test file ends.
 
@@ -115,14 +116,35 @@ proc reply {c} {
       read $c 2
       return $data
     }
-    * {
+    _ { return "{nil}" }
+    = {
+      set data [read $c $rest]
+      read $c 2
+      return [string range $data 4 end]
+    }
+    % - ~ - * {
       if {$rest < 0} { return "{nil}" }
+      if {[string index $line 0] eq "%"} { set rest [expr {2 * $rest}] }
       set list {}
       for {set i 0} {$i < $rest} {incr i} { lappend list [reply $c] }
       return $list
     }
   }
   error "not a reply: $line"
+}
+
+proc raw_reply {c} {
+  if {[gets $c line] < 0} { return "closed" }
+  set rest [string trimright [string range $line 1 end] \r]
+  set out $line\n
+  switch -- [string index $line 0] {
+    $ - = { if {$rest >= 0} { append out [read $c [expr {$rest + 2}]] } }
+    % { set rest [expr {2 * $rest}] }
+  }
+  if {[string index $line 0] in {* ~ %}} {
+    for {set i 0} {$i < $rest} {incr i} { append out [raw_reply $c] }
+  }
+  return $out
 }
 
 proc ask {c args} {

@@ -3,6 +3,8 @@
 
 #include "reply.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -45,9 +47,22 @@ call_found call_find(call *x, const resp_arg *key, kv_value *out) {
   kv_cursor *cursor = call_cursor(x);
   if (cursor == NULL) return CALL_ANSWERED;
   kv_cursor_find(cursor, key->data, key->size);
-  if (!kv_cursor_valid(cursor)) return call_check_key(x, key) ? CALL_MISSING : CALL_ANSWERED;
+  bool counts = (x->command->flags & CMD_WRITE) == 0;
+  if (!kv_cursor_valid(cursor)) {
+    x->server->counters.misses += counts;
+    return call_check_key(x, key) ? CALL_MISSING : CALL_ANSWERED;
+  }
+  x->server->counters.hits += counts;
   kv_cursor_value(cursor, out);
   return CALL_FOUND;
+}
+
+bool call_find_bytes(call *x, const resp_arg *key, char scratch[VALUE_TEXT_MAX], resp_arg *out) {
+  kv_value value;
+  call_found found = call_find(x, key, &value);
+  *out = (resp_arg){.data = ""};
+  if (found == CALL_FOUND) (void)value_bytes(&value, scratch, &out->data, &out->size);
+  return found != CALL_ANSWERED;
 }
 
 bool call_check_key(call *x, const resp_arg *key) {
@@ -73,6 +88,7 @@ static bool check(call *x, int rc, const kv_error *err) {
 bool call_put(call *x, const resp_arg *key, const kv_value *value, bool *replaced) {
   kv_error err;
   x->server->is_newest_fresh = false;
+  if (x->server->absent.count > 0) absent_touch(&x->server->absent, key->data, key->size);
   return check(x, kv_put(x->server->db, key->data, key->size, value, replaced, &err), &err);
 }
 
@@ -114,6 +130,22 @@ bool call_integer(call *x, const resp_arg *arg, int64_t *out) {
   return false;
 }
 
+bool call_set_name(call *x, const resp_arg *name, char **place, const char *what) {
+  for (size_t i = 0; i < name->size; i++) {
+    if (name->data[i] > ' ' && name->data[i] <= '~') continue;
+    reply_error(x->out, "ERR %s cannot contain spaces, newlines or special characters.", what);
+    return false;
+  }
+  char *copy = name->size > 0 ? strndup(name->data, name->size) : NULL;
+  free(*place);
+  *place = copy;
+  return true;
+}
+
+void call_reply_nil(call *x) {
+  reply_nil(x->out, x->conn->protocol);
+}
+
 void call_reply_value(call *x, const kv_value *value) {
   char scratch[VALUE_TEXT_MAX];
   const char *data;
@@ -121,7 +153,7 @@ void call_reply_value(call *x, const kv_value *value) {
   if (value_bytes(value, scratch, &data, &size)) {
     reply_bulk(x->out, data, size);
   } else {
-    reply_nil(x->out);
+    call_reply_nil(x);
   }
 }
 
@@ -133,13 +165,32 @@ void call_reply_wrong_count(call *x) {
   reply_error(x->out, "ERR wrong number of arguments for '%s' command", x->command->name);
 }
 
-void call_reply_unknown_subcommand(call *x) {
-  char name[32];
+/* The name of the container in capitals. */
+static void container_name(const call *x, char name[32]) {
   size_t size = 0;
-  for (const char *c = x->command->name; *c != '\0' && size + 1 < sizeof name; c++) {
+  for (const char *c = x->command->name; *c != '\0' && *c != '|' && size + 1 < 32; c++) {
     name[size++] = (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
   }
   name[size] = '\0';
+}
+
+void call_reply_unknown_subcommand(call *x) {
+  char name[32];
+  container_name(x, name);
   int shown = x->args[1].size < 128 ? (int)x->args[1].size : 128;
   reply_error(x->out, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown, x->args[1].data, name);
+}
+
+void call_reply_help(call *x, const char *const *lines) {
+  char name[32], first[96];
+  size_t count = 0;
+  container_name(x, name);
+  snprintf(first, sizeof first,
+           "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
+  while (lines[count] != NULL) count++;
+  reply_array(x->out, count + 3);
+  reply_status(x->out, first);
+  for (size_t i = 0; i < count; i++) reply_status(x->out, lines[i]);
+  reply_status(x->out, "HELP");
+  reply_status(x->out, "    Prints this help.");
 }

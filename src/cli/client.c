@@ -2,6 +2,7 @@
 #include "client.h"
 
 #include "options.h"
+#include "show.h"
 
 #include <errno.h>
 #include <hiredis/hiredis.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORDS_MAX 3
 #define CONNECT_S_MAX 10
@@ -118,15 +120,34 @@ static int put(client *c, const char **words, int count) {
   return code;
 }
 
-static int show_value(const redisReply *reply, void *context) {
+/* Print what came from the server. On a terminal nothing of it may be taken for a command: what does not
+** print is escaped, but for the lines of a value. Into a file or a pipe goes every byte. */
+static void print_text(const char *data, size_t size, bool has_lines) {
+  if (isatty(STDOUT_FILENO) != 1) {
+    fwrite(data, 1, size, stdout);
+    return;
+  }
+  for (const char *end = data + size, *stop; data < end; data = stop) {
+    for (stop = data; stop < end && !(has_lines && (*stop == '\n' || *stop == '\t')); stop++)
+      continue;
+    if (stop > data) (void)show_text(stdout, data, (size_t)(stop - data), 0);
+    for (; stop < end && has_lines && (*stop == '\n' || *stop == '\t'); stop++) putchar(*stop);
+  }
+}
+
+static int show_data(const redisReply *reply, void *context) {
   const bool *is_raw = context;
   if (reply->type == REDIS_REPLY_NIL) {
     if (!*is_raw) puts("no data at key");
     return NOT_FOUND;
   }
-  if (!*is_raw) puts("got data:");
-  fwrite(reply->str, 1, reply->len, stdout);
-  if (!*is_raw) putchar('\n');
+  if (*is_raw) {
+    fwrite(reply->str, 1, reply->len, stdout);
+    return DONE;
+  }
+  puts("got data:");
+  print_text(reply->str, reply->len, true);
+  putchar('\n');
   return DONE;
 }
 
@@ -139,7 +160,7 @@ static int show_deleted(const redisReply *reply, void *context) {
 /* --- ls, tree, scan ------------------------------------------------------------------------------ */
 
 static void print_line(const redisReply *reply) {
-  fwrite(reply->str, 1, reply->len, stdout);
+  print_text(reply->str, reply->len, false);
   putchar('\n');
 }
 
@@ -174,11 +195,11 @@ static int show_tree(const redisReply *reply, void *context) {
     const redisReply *path = reply->element[i]->element[0], *value = reply->element[i]->element[1];
     size_t offset = 0;
     if (i > 0 || top == 0) (void)last_slash(path, &offset);
-    printf("%*s%.*s", 2 * (depth_of(path) - top), "", (int)(path->len - offset),
-           path->str + offset);
+    printf("%*s", 2 * (depth_of(path) - top), "");
+    print_text(path->str + offset, path->len - offset, false);
     if (value->type == REDIS_REPLY_STRING) {
       fputs(" = ", stdout);
-      fwrite(value->str, 1, value->len, stdout);
+      print_text(value->str, value->len, false);
     }
     putchar('\n');
   }
@@ -220,7 +241,7 @@ static int run(client *c, const char **words, int count, bool *is_raw) {
   const char *what = words[0], *key = count > 1 ? words[1] : "";
   if (strcmp(what, "put") == 0 && count >= 2) return put(c, words, count);
   if (strcmp(what, "get") == 0 && count == 2) {
-    return ask(c, 2, (const char *[]){"GET", key}, NULL, show_value, is_raw);
+    return ask(c, 2, (const char *[]){"GET", key}, NULL, show_data, is_raw);
   }
   if (strcmp(what, "del") == 0 && count == 2) {
     return ask(c, 2, (const char *[]){"DEL", key}, NULL, show_deleted, NULL);

@@ -44,15 +44,74 @@ void cmd_del(call *x) {
   reply_integer(x->out, count);
 }
 
+static bool is_same_key(const resp_arg *a, const resp_arg *b) {
+  return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
 /* The value moves, with its type; what lies below the key stays where it is. */
-void cmd_rename(call *x) {
+static void rename_key(call *x, bool only_if_absent) {
   const resp_arg *from = &x->args[1], *to = &x->args[2];
   kv_value value;
   call_found found = call_find(x, from, &value);
   if (found == CALL_MISSING) reply_error(x->out, "ERR no such key");
   if (found != CALL_FOUND || !call_check_key(x, to)) return;
-  bool is_same = from->size == to->size && memcmp(from->data, to->data, to->size) == 0;
-  if (is_same || (call_put(x, to, &value, NULL) && call_delete(x, from, NULL))) reply_ok(x->out);
+  bool is_same = is_same_key(from, to);
+  if (only_if_absent && (is_same || kv_has(x->server->db, to->data, to->size))) {
+    reply_integer(x->out, 0);
+  } else if (is_same || (call_put(x, to, &value, NULL) && call_delete(x, from, NULL))) {
+    if (only_if_absent) {
+      reply_integer(x->out, 1);
+    } else {
+      reply_ok(x->out);
+    }
+  }
+}
+
+void cmd_rename(call *x) {
+  rename_key(x, false);
+}
+
+void cmd_renamenx(call *x) {
+  rename_key(x, true);
+}
+
+/* The words behind COPY's keys; false: the call is answered. */
+static bool parse_copy(call *x, bool *replaces) {
+  int64_t database;
+  for (size_t i = 3; i < x->count; i++) {
+    if (call_is(&x->args[i], "REPLACE")) {
+      *replaces = true;
+    } else if (call_is(&x->args[i], "DB") && i + 1 < x->count) {
+      if (!call_integer(x, &x->args[++i], &database)) return false;
+      if (database == 0) continue;
+      reply_error(x->out, "ERR DB index is out of range");
+      return false;
+    } else {
+      call_reply_syntax_error(x);
+      return false;
+    }
+  }
+  return true;
+}
+
+/* The value alone is copied; what lies below the key is not. */
+void cmd_copy(call *x) {
+  const resp_arg *from = &x->args[1], *to = &x->args[2];
+  bool replaces = false;
+  kv_value value;
+  if (!parse_copy(x, &replaces)) return;
+  if (is_same_key(from, to)) {
+    reply_error(x->out, "ERR source and destination objects are the same");
+    return;
+  }
+  call_found found = call_find(x, from, &value);
+  if (found == CALL_ANSWERED || !call_check_key(x, to)) return;
+  bool is_in_the_way = !replaces && kv_has(x->server->db, to->data, to->size);
+  if (found == CALL_MISSING || is_in_the_way) {
+    reply_integer(x->out, 0);
+  } else if (call_put(x, to, &value, NULL)) {
+    reply_integer(x->out, 1);
+  }
 }
 
 void cmd_ttl(call *x) {
@@ -88,7 +147,7 @@ void cmd_randomkey(call *x) {
   uint64_t keys = count_keys(cursor), random = (uint64_t)lrand48() << 31 ^ (uint64_t)lrand48();
   size_t size;
   if (keys == 0) {
-    reply_nil(x->out);
+    call_reply_nil(x);
   } else if (kv_cursor_at(cursor, random % keys) != KV_OK || !kv_cursor_valid(cursor)) {
     fail_memory(x);
   } else {
@@ -130,6 +189,10 @@ void cmd_kv_deltree(call *x) {
   const resp_arg *root = &x->args[1];
   int64_t count = 0;
   bool found;
+  if (root->size == 0) { /* the top: all */
+    if (delete_prefix(x, root, &count)) reply_integer(x->out, count);
+    return;
+  }
   if (!call_check_key(x, root)) return;
   char *below = malloc(root->size + 1);
   if (below == NULL) {

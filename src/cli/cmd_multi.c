@@ -25,18 +25,47 @@ typedef struct watch {
   kv_cursor *cursor; /* NULL: lapsed */
   bytes keys;
   size_t count;
+  struct absent_key *absent; /* those without a value */
+  bool is_touched;           /* one of these was written */
   uint64_t since_ms;
 } watch;
 
+/* In the place of the whole reply: what the error that begins at `from` was the reason for. */
+static void reply_abort(call *x, size_t from) {
+  bytes why = {0};
+  bytes_append(&why, x->out->data + from + 1, x->out->size - from - 3);
+  x->out->size = x->begin;
+  const char *text = why.data != NULL ? why.data : "";
+  size_t size = why.size;
+  if (size > 4 && memcmp(text, "ERR ", 4) == 0) {
+    text += 4;
+    size -= 4;
+  }
+  reply_error(x->out, "EXECABORT Transaction discarded because of: %.*s", (int)size, text);
+  bytes_free(&why);
+}
+
 /* --- the queue -------------------------------------------------------------------------------- */
 
-void multi_spoil(conn *c) {
-  c->multi->is_spoiled = true;
+void multi_spoil(call *x) {
+  conn *c = x->conn;
+  if (c->multi != NULL) c->multi->is_spoiled = true;
+  if (x->command == NULL || x->command->run != cmd_exec) return;
+  multi_free(c);
+  reply_abort(x, x->begin);
+}
+
+void multi_refuse(conn *c) {
+  if (c->multi != NULL) c->multi->is_spoiled = true;
 }
 
 size_t multi_size(const conn *c) {
   const struct multi *m = c->multi;
   return m != NULL ? m->data.room + m->spans.room + m->queue.room : 0;
+}
+
+size_t multi_count(const conn *c) {
+  return c->multi != NULL ? c->multi->queue.size / sizeof(queued) : 0;
 }
 
 static void queue_free(conn *c) {
@@ -53,6 +82,7 @@ static void watches_free(conn *c) {
     watch *w = c->watches;
     c->watches = w->next;
     if (w->cursor != NULL) kv_cursor_close(w->cursor);
+    absent_remove(&c->server->absent, &w->absent);
     bytes_free(&w->keys);
     free(w);
   }
@@ -75,7 +105,7 @@ void multi_queue(call *x) {
   bytes_append(&m->queue, &entry, sizeof entry);
   if (x->command->flags & (CMD_WRITE | CMD_WALK)) m->writes = true;
   if (bytes_failed(&m->data) || bytes_failed(&m->spans) || bytes_failed(&m->queue)) {
-    multi_spoil(x->conn);
+    x->conn->multi->is_spoiled = true;
     reply_error(x->out, "ERR kvstore: the commands of a transaction take more than %zu bytes",
                 MULTI_BYTES_MAX);
     return;
@@ -122,6 +152,21 @@ static int watch_open(call *x, watch *w, kv_error *err) {
   return kv_cursor_open_newest(db, &w->cursor, err);
 }
 
+/* Keep the keypaths of a WATCH; false: memory is short. */
+static bool watch_keys(call *x, watch *w) {
+  for (size_t i = 1; i < x->count; i++) {
+    const resp_arg *key = &x->args[i];
+    bytes_append(&w->keys, &key->size, sizeof key->size);
+    bytes_append(&w->keys, key->data, key->size);
+    kv_cursor_find(w->cursor, key->data, key->size);
+    if (kv_cursor_valid(w->cursor)) continue;
+    if (!absent_add(&x->server->absent, key->data, key->size, &w->is_touched, &w->absent)) {
+      return false;
+    }
+  }
+  return !bytes_failed(&w->keys);
+}
+
 void cmd_watch(call *x) {
   conn *c = x->conn;
   if (c->multi != NULL) {
@@ -138,13 +183,12 @@ void cmd_watch(call *x) {
   kv_error err;
   watch *w = calloc(1, sizeof *w);
   int rc = w != NULL ? watch_open(x, w, &err) : KV_ENOMEM;
-  for (size_t i = 1; i < x->count && w != NULL; i++) {
-    bytes_append(&w->keys, &x->args[i].size, sizeof x->args[i].size);
-    bytes_append(&w->keys, x->args[i].data, x->args[i].size);
-  }
-  if (rc != KV_OK || bytes_failed(&w->keys)) {
+  if (rc != KV_OK || !watch_keys(x, w)) {
     if (rc == KV_OK) kv_cursor_close(w->cursor);
-    if (w != NULL) bytes_free(&w->keys);
+    if (w != NULL) {
+      absent_remove(&x->server->absent, &w->absent);
+      bytes_free(&w->keys);
+    }
     free(w);
     call_fail(x, &(kv_error){.code = KV_ENOMEM, .text = "out of memory"});
     return;
@@ -172,7 +216,7 @@ void watch_lapse(conn *c, uint64_t now_ms) {
 /* Whether a watched keypath is as it was. A leaf is the same in two versions exactly if its keypath
 ** was not written between them, and its key's address tells which leaf it is. */
 static bool is_unchanged(watch *w, kv_cursor *now) {
-  if (w->cursor == NULL) return false;
+  if (w->cursor == NULL || w->is_touched) return false;
   for (const char *at = w->keys.data, *end = at + w->keys.size; at < end;) {
     size_t size, ignored;
     memcpy(&size, at, sizeof size);
@@ -194,7 +238,7 @@ static bool are_watches_unchanged(call *x) {
   kv_cursor *now = call_cursor(x);
   for (watch *w = x->conn->watches; w != NULL && now != NULL; w = w->next) {
     if (!is_unchanged(w, now)) {
-      reply_nil_array(x->out);
+      reply_nil_array(x->out, x->conn->protocol);
       return false;
     }
   }
@@ -219,15 +263,11 @@ static void run_queued(call *exec, const queued *entry, bytes *args) {
   x.args = (const resp_arg *)(const void *)args->data;
   x.count = entry->count;
   x.begin = x.out->size;
+  x.in_exec = true;
   command_run_queued(&x);
   if (!x.is_failed) return;
   /* Nothing of a transaction is kept that could not be executed to its end. */
-  bytes why = {0};
-  bytes_append(&why, x.out->data + x.begin + 1, x.out->size - x.begin - 3);
-  x.out->size = exec->begin;
-  reply_error(x.out, "EXECABORT Transaction discarded because of: %.*s", (int)why.size,
-              why.data != NULL ? why.data : "");
-  bytes_free(&why);
+  reply_abort(exec, x.begin);
   exec->is_failed = true;
 }
 
@@ -257,6 +297,7 @@ void cmd_exec(call *x) {
     if (!x->must_wait) multi_free(c);
     return;
   }
+  command_note(x);
   if (are_watches_unchanged(x)) run_all(x);
   if (writes) command_end(x);
   multi_free(c);

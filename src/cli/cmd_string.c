@@ -14,15 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The present bytes of a value, empty if there is none; false: the call is answered. */
-static bool find_bytes(call *x, char scratch[VALUE_TEXT_MAX], resp_arg *out) {
-  kv_value value;
-  call_found found = call_find(x, &x->args[1], &value);
-  *out = (resp_arg){.data = ""};
-  if (found == CALL_FOUND) (void)value_bytes(&value, scratch, &out->data, &out->size);
-  return found != CALL_ANSWERED;
-}
-
 /* --- GET and SET ------------------------------------------------------------------------------ */
 
 /* Reply the value, or nil; false: it was an error instead. */
@@ -30,7 +21,7 @@ static bool reply_present(call *x, const resp_arg *key) {
   kv_value value;
   call_found found = call_find(x, key, &value);
   if (found == CALL_FOUND) call_reply_value(x, &value);
-  if (found == CALL_MISSING) reply_nil(x->out);
+  if (found == CALL_MISSING) reply_nil(x->out, x->conn->protocol);
   return found != CALL_ANSWERED;
 }
 
@@ -74,7 +65,7 @@ void cmd_set(call *x) {
   bool has = (o.if_absent || o.if_present) && kv_has(x->server->db, key->data, key->size);
   if (o.get && !reply_present(x, key)) return;
   if ((o.if_absent && has) || (o.if_present && !has)) {
-    if (!o.get) reply_nil(x->out);
+    if (!o.get) reply_nil(x->out, x->conn->protocol);
     return;
   }
   if (call_put_bytes(x, key, data->data, data->size) && !o.get) reply_ok(x->out);
@@ -98,6 +89,23 @@ void cmd_getdel(call *x) {
   if (!reply_present(x, &x->args[1])) return;
   bool found;
   (void)call_delete(x, &x->args[1], &found);
+}
+
+/* Keys do not expire: PERSIST has nothing to do, and to let one expire is an error. */
+void cmd_getex(call *x) {
+  static const char *const expiry[] = {"EX", "PX", "EXAT", "PXAT"};
+  for (size_t i = 2; i < x->count; i++) {
+    for (size_t j = 0; j < sizeof expiry / sizeof expiry[0]; j++) {
+      if (!call_is(&x->args[i], expiry[j])) continue;
+      reply_error(x->out, "ERR kvstore: keys do not expire: GETEX does not take %s", expiry[j]);
+      return;
+    }
+    if (!call_is(&x->args[i], "PERSIST")) {
+      call_reply_syntax_error(x);
+      return;
+    }
+  }
+  (void)reply_present(x, &x->args[1]);
 }
 
 /* --- several ---------------------------------------------------------------------------------- */
@@ -148,7 +156,7 @@ void cmd_msetnx(call *x) {
 void cmd_strlen(call *x) {
   char scratch[VALUE_TEXT_MAX];
   resp_arg now;
-  if (find_bytes(x, scratch, &now)) reply_integer(x->out, (int64_t)now.size);
+  if (call_find_bytes(x, &x->args[1], scratch, &now)) reply_integer(x->out, (int64_t)now.size);
 }
 
 /* Put `size` bytes at `offset` into the present ones, and zeros into the gap; reply the length. */
@@ -172,7 +180,7 @@ static void write_part(call *x, const resp_arg *now, size_t offset, const resp_a
 void cmd_append(call *x) {
   char scratch[VALUE_TEXT_MAX];
   resp_arg now;
-  if (find_bytes(x, scratch, &now)) write_part(x, &now, now.size, &x->args[2]);
+  if (call_find_bytes(x, &x->args[1], scratch, &now)) write_part(x, &now, now.size, &x->args[2]);
 }
 
 void cmd_setrange(call *x) {
@@ -184,7 +192,7 @@ void cmd_setrange(call *x) {
     reply_error(x->out, "ERR offset is out of range");
     return;
   }
-  if (!find_bytes(x, scratch, &now)) return;
+  if (!call_find_bytes(x, &x->args[1], scratch, &now)) return;
   if (x->args[3].size == 0) {
     reply_integer(x->out, (int64_t)now.size);
   } else if ((uint64_t)offset > x->server->limits.bulk_max) {
@@ -199,7 +207,7 @@ void cmd_getrange(call *x) {
   int64_t first, last;
   resp_arg now;
   if (!call_integer(x, &x->args[2], &first) || !call_integer(x, &x->args[3], &last)) return;
-  if (!find_bytes(x, scratch, &now)) return;
+  if (!call_find_bytes(x, &x->args[1], scratch, &now)) return;
   int64_t size = (int64_t)now.size;
   bool is_backward = first < 0 && last < 0 && first > last;
   if (first < 0) first = first < -size ? 0 : first + size;
@@ -265,9 +273,12 @@ void cmd_decrby(call *x) {
 void cmd_incrbyfloat(call *x) {
   char scratch[VALUE_TEXT_MAX], text[VALUE_REAL_TEXT_MAX];
   long double number = 0, by;
-  resp_arg now;
-  if (!find_bytes(x, scratch, &now)) return;
-  if ((now.size > 0 && !value_parse_real(now.data, now.size, &number)) ||
+  resp_arg now = {.data = ""};
+  kv_value value;
+  call_found found = call_find(x, &x->args[1], &value);
+  bool is_there = found == CALL_FOUND && value_bytes(&value, scratch, &now.data, &now.size);
+  if (found == CALL_ANSWERED) return;
+  if ((is_there && !value_parse_real(now.data, now.size, &number)) ||
       !value_parse_real(x->args[2].data, x->args[2].size, &by)) {
     reply_error(x->out, "ERR value is not a valid float");
     return;

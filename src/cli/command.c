@@ -3,6 +3,7 @@
 
 #include "cmd_multi.h"
 #include "logger.h"
+#include "monitor.h"
 #include "reply.h"
 #include "turn.h"
 
@@ -11,7 +12,7 @@
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-#define NAME_SIZE_MAX 15u
+#define NAME_SIZE_MAX 31u
 #define BUCKETS 256u /* a power of two, well above the number of commands */
 
 static const command *buckets[BUCKETS];
@@ -45,6 +46,22 @@ const command *command_find(const char *name, size_t size) {
   return NULL;
 }
 
+const command *command_find_called(const resp_arg *args, size_t count) {
+  char name[NAME_SIZE_MAX + 1];
+  const command *found = command_find(args[0].data, args[0].size);
+  if (found == NULL || !(found->flags & CMD_CONTAINER) || count == 1) return found;
+  size_t size = strlen(found->name);
+  if (size + 1 + args[1].size > NAME_SIZE_MAX) return NULL;
+  memcpy(name, found->name, size);
+  name[size] = '|';
+  memcpy(name + size + 1, args[1].data, args[1].size);
+  return command_find(name, size + 1 + args[1].size);
+}
+
+bool command_takes(const command *one, size_t count) {
+  return one->arity < 0 ? count >= (size_t)-one->arity : count == (size_t)one->arity;
+}
+
 /* --- transactions ----------------------------------------------------------------------------- */
 
 /* Whether the writer's turn can be asked for: those that wait already come first, one that has waited
@@ -74,6 +91,13 @@ bool command_begin(call *x) {
     if (rc != KV_EBUSY) call_fail(x, &err);
     return false;
   }
+  if (server_note_losses(s)) {
+    x->begin = x->out->size;
+    if (x->conn->is_closing) { /* it was told an error in the place of several replies */
+      kv_rollback(s->db);
+      return false;
+    }
+  }
   x->in_transaction = true;
   s->is_newest_fresh = false;
   return true;
@@ -94,12 +118,13 @@ void command_end(call *x) {
   /* Also a transaction that changed nothing has seen the newest version. */
   s->handed = kv_handed_seq(s->db);
   if (s->options.settings.synchronous != KV_SYNC_FULL) s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   if (s->handed > x->conn->depends_seq) x->conn->depends_seq = s->handed;
   s->is_newest_fresh = s->is_seen_fresh = false;
   x->in_transaction = false;
 }
 
-/* --- executing -------------------------------------------------------------------------------- */
+/* --- what may be executed ----------------------------------------------------------------------- */
 
 static void reply_unknown(call *x) {
   char shown[160] = "";
@@ -122,10 +147,15 @@ static bool is_http(const call *x) {
 /* Whether the request may be executed or queued; if not it is answered. */
 static bool is_allowed(call *x) {
   const command *what = x->command;
-  size_t least = (size_t)(what != NULL && what->arity < 0 ? -what->arity : 0);
   if (what == NULL) {
-    reply_unknown(x);
-  } else if (least > 0 ? x->count < least : x->count != (size_t)what->arity) {
+    x->command = command_find(x->args[0].data, x->args[0].size);
+    if (x->command != NULL) {
+      call_reply_unknown_subcommand(x);
+      x->command = NULL;
+    } else {
+      reply_unknown(x);
+    }
+  } else if (!command_takes(what, x->count)) {
     call_reply_wrong_count(x);
   } else if (!x->conn->is_authenticated && !(what->flags & CMD_NO_AUTH)) {
     reply_error(x->out, "NOAUTH Authentication required.");
@@ -134,49 +164,105 @@ static bool is_allowed(call *x) {
   } else {
     return true;
   }
-  if (x->conn->multi != NULL) multi_spoil(x->conn);
+  multi_spoil(x);
   return false;
 }
 
-static void count_command(call *x) {
+/* --- what is told of it ------------------------------------------------------------------------- */
+
+/* Begin to execute: those that watch are shown the command. */
+void command_note(call *x) {
   server *s = x->server;
   s->counters.commands++;
   if (x->command->flags & CMD_READ) s->counters.reads++;
   if (x->command->flags & CMD_WRITE) s->counters.writes++;
+  if (s->lists[LIST_MONITORS].first != NULL) monitor_feed(x);
 }
 
+static bool is_error(const call *x) {
+  return x->out->size > x->begin && x->out->data[x->begin] == '-';
+}
+
+static void note_error(call *x) {
+  x->server->counters.errors++;
+  stats_add_error(&x->server->stats, x->out->data + x->begin, x->out->size - x->begin);
+}
+
+/* It was executed, since the time that the loop's clock shows. */
+static void note_end(call *x) {
+  server *s = x->server;
+  command_count *count = &s->stats.commands[x->command - command_table];
+  uint64_t now_ns = uv_hrtime(), took_ns = now_ns - s->clock_ns;
+  s->clock_ns = now_ns;
+  count->calls++;
+  count->took_ns += took_ns;
+  if (is_error(x)) {
+    count->failed++;
+    note_error(x);
+  }
+  if (took_ns / 1000 < (uint64_t)s->slow.slower_than_us || s->slow.slower_than_us < 0) return;
+  if (!(x->command->flags & (CMD_UNTIMED | CMD_ADMIN))) slowlog_add(&s->slow, x, took_ns);
+}
+
+static void note_rejected(call *x) {
+  if (x->command != NULL) x->server->stats.commands[x->command - command_table].rejected++;
+  if (is_error(x)) note_error(x);
+}
+
+/* A connection that said so gets no replies, or not this one. */
+static void mute(call *x) {
+  conn *c = x->conn;
+  if (x->out->size > x->begin) x->out->size = x->begin;
+  if (c->muted != CONN_MUTED) c->muted--;
+}
+
+/* --- executing -------------------------------------------------------------------------------- */
+
 void command_run_queued(call *x) {
-  count_command(x);
+  command_note(x);
   x->command->run(x);
+  note_end(x);
+}
+
+/* Execute a command that may be; false: it has to wait, and nothing has happened. */
+static bool execute(call *x) {
+  bool writes = (x->command->flags & CMD_WRITE) != 0;
+  if (writes && !command_begin(x)) {
+    if (x->must_wait) return false;
+    note_end(x);
+    return true;
+  }
+  if (!(x->command->flags & CMD_LATE)) command_note(x);
+  x->command->run(x);
+  if (x->must_wait) return false;
+  if (writes) command_end(x);
+  note_end(x);
+  return true;
 }
 
 command_result command_run(conn *c, const resp_arg *args, size_t count) {
   call x = {.server = c->server, .conn = c, .args = args, .count = count, .out = &c->out};
   x.begin = c->out.size;
-  x.command = command_find(args[0].data, args[0].size);
+  x.command = command_find_called(args, count);
   if (x.command == NULL && is_http(&x)) {
     logger_warn("%s sent an HTTP request: closing its connection", c->peer);
     c->is_closing = true;
     return COMMAND_DONE;
   }
-  if (!is_allowed(&x)) return COMMAND_DONE;
-  c->last_command = x.command->name;
-  if (c->multi != NULL && !(x.command->flags & CMD_NOW)) {
+  if (x.command != NULL) c->last_command = x.command->name;
+  if (!is_allowed(&x)) {
+    note_rejected(&x);
+  } else if (c->multi != NULL && !(x.command->flags & CMD_NOW)) {
     multi_queue(&x);
-    return COMMAND_DONE;
-  }
-  if (x.command->flags & CMD_WALK && c->depends_seq > c->server->published) {
+  } else if (x.command->flags & CMD_WALK && c->depends_seq > c->server->published) {
     return COMMAND_WAIT_PUBLISHED;
+  } else {
+    if (!execute(&x)) return COMMAND_WAIT_TURN;
   }
-  if (x.command->flags & CMD_WRITE) {
-    if (!command_begin(&x)) return x.must_wait ? COMMAND_WAIT_TURN : COMMAND_DONE;
-    count_command(&x);
-    x.command->run(&x);
-    command_end(&x);
-    return COMMAND_DONE;
+  if (c->muted > 0) {
+    mute(&x);
+  } else if (c->out.size > x.begin) {
+    c->replies++;
   }
-  x.command->run(&x);
-  if (x.must_wait) return COMMAND_WAIT_TURN;
-  count_command(&x);
   return COMMAND_DONE;
 }

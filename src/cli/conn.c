@@ -89,6 +89,7 @@ void conn_open(server *s, int fd, const char *peer) {
   c->id = ++s->next_id;
   c->is_authenticated = s->options.password == NULL;
   c->last_command = "NULL";
+  c->protocol = 2;
   c->created_ms = c->active_ms = c->progress_ms = uv_now(&s->loop);
   c->out.limit = CONN_OUTPUT_MAX;
   c->in.limit = s->limits.request_max + SERVER_READ_SIZE;
@@ -110,9 +111,25 @@ void conn_close(conn *c) {
   c->start = c->ready = 0;
   count_buffers(c);
   free(c->name);
-  c->name = NULL;
+  free(c->library);
+  free(c->library_version);
+  c->name = c->library = c->library_version = NULL;
   uv_close((uv_handle_t *)&c->poll, on_closed); /* stops polling */
   close(c->fd);
+}
+
+/* Not at once: the loop may be about to look at it. */
+void conn_kill(conn *c) {
+  server *s = c->server;
+  c->is_killed = c->is_closing = true;
+  c->blocked = WAIT_NOTHING;
+  c->hold_count = 0;
+  c->out.size = c->start = c->ready = 0;
+  c->replies = 0;
+  conn_list_remove(s->lists, LIST_HELD, c);
+  conn_list_remove(s->lists, LIST_BLOCKED, c);
+  conn_list_remove(s->lists, LIST_MONITORS, c);
+  conn_list_add(s->lists, LIST_TOUCHED, c);
 }
 
 /* --- output ----------------------------------------------------------------------------------- */
@@ -124,10 +141,16 @@ static void finish_batch(conn *c) {
   if (c->hold_count == 0 && c->depends_seq <= s->published) {
     if (end > c->ready) s->has_served = true;
     c->ready = end;
+    c->replies = 0;
   } else if (end > (c->hold_count > 0 ? c->holds[c->hold_count - 1].end : c->ready)) {
-    conn_hold hold = {.end = end, .seq = c->depends_seq};
-    if (c->hold_count < 2) c->hold_count++;
+    conn_hold hold = {.end = end, .seq = c->depends_seq, .replies = c->replies};
+    if (c->hold_count < 2) {
+      c->hold_count++;
+    } else {
+      hold.replies += c->holds[1].replies;
+    }
     c->holds[c->hold_count - 1] = hold;
+    c->replies = 0;
     conn_list_add(s->lists, LIST_HELD, c);
   }
   if (c->ready > c->start || c->is_closing || bytes_failed(&c->out)) {
@@ -140,6 +163,10 @@ static void finish_batch(conn *c) {
     c->out.failed = true;
     conn_list_add(s->lists, LIST_TOUCHED, c);
   }
+}
+
+void conn_push(conn *c) {
+  finish_batch(c);
 }
 
 void conn_publish(conn *c, uint64_t seq) {
@@ -161,6 +188,30 @@ void conn_break(conn *c, const char *why) {
   reply_error(&c->out, "MISCONF kvstore: %s", why);
   c->ready = c->out.size;
   c->is_closing = true;
+  conn_list_add(c->server->lists, LIST_TOUCHED, c);
+}
+
+void conn_refuse(conn *c, uint64_t kept_seq, const char *why) {
+  unsigned kept = 0;
+  while (kept < c->hold_count && c->holds[kept].seq <= kept_seq) kept++;
+  bool depends = c->depends_seq > kept_seq;
+  if (depends) c->depends_seq = kept_seq;
+  size_t replies = depends ? c->replies : 0;
+  for (unsigned i = kept; i < c->hold_count; i++) replies += c->holds[i].replies;
+  size_t told = kept > 0 ? c->holds[kept - 1].end : c->ready;
+  if (kept == c->hold_count && (!depends || c->out.size == told)) return;
+  c->out.size = told;
+  c->hold_count = kept;
+  c->replies = 1;
+  reply_error(&c->out, "MISCONF kvstore: %s", why);
+  if (replies != 1 || c->links[LIST_MONITORS].is_in) c->is_closing = true;
+  multi_refuse(c);
+  if (kept > 0) {
+    c->holds[kept - 1].end = c->out.size;
+  } else {
+    c->ready = c->out.size;
+    c->replies = 0;
+  }
   conn_list_add(c->server->lists, LIST_TOUCHED, c);
 }
 
@@ -213,6 +264,7 @@ void conn_send(conn *c) {
     ssize_t n = send(c->fd, c->out.data + c->start, c->ready - c->start, MSG_NOSIGNAL);
     if (n > 0) {
       c->start += (size_t)n;
+      s->counters.bytes_out += (uint64_t)n;
       c->progress_ms = uv_now(&s->loop);
     } else if (n < 0 && errno != EINTR) {
       is_full = errno == EAGAIN || errno == EWOULDBLOCK;
@@ -258,6 +310,7 @@ static bool execute(conn *c, const char *data) {
   const resp_arg *args = arguments(c, data);
   if (args == NULL) {
     reply_error(&c->out, "OOM kvstore: out of memory");
+    c->replies++;
     return true;
   }
   command_result result = command_run(c, args, c->parser.count);
@@ -303,7 +356,9 @@ static size_t execute_all(conn *c, char *data, size_t size) {
 /* A new batch sees the store as it is now. */
 static void begin_batch(server *s) {
   s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   s->is_seen_fresh = s->is_newest_fresh = false;
+  s->clock_ns = uv_hrtime();
 }
 
 void conn_resume(conn *c) {
@@ -346,6 +401,7 @@ static void read_some(conn *c) {
     return;
   }
   c->active_ms = uv_now(&s->loop);
+  s->counters.bytes_in += (uint64_t)n;
   if (place != s->read_buffer) {
     c->in.size += (size_t)n;
     conn_resume(c);

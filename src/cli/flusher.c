@@ -34,8 +34,14 @@ static void wait_for_group(flusher *f) {
   pthread_cond_timedwait(&f->asked, &f->lock, &until);
 }
 
-/* With the lock: a flush through seq is over. */
-static void note_flush(flusher *f, uint64_t seq, uint64_t began_ns, int rc, const kv_error *err) {
+/* With the lock: a flush through seq is over, which began when there were so many forgets. */
+static void note_flush(flusher *f, uint64_t seq, unsigned forgets, uint64_t began_ns, int rc,
+                       const kv_error *err) {
+  if (rc == KV_EFULL) { /* there is nothing to flush before the loop asks again */
+    f->wanted_seq = f->flushed_seq;
+    return;
+  }
+  if (rc == KV_OK && forgets != f->forgets) return;
   if (rc != KV_OK) {
     f->failure = *err;
     f->failure.code = rc;
@@ -56,6 +62,7 @@ static void *flusher_main(void *context) {
       wait_for_group(f);
     } else {
       uint64_t seq = f->wanted_seq;
+      unsigned forgets = f->forgets;
       f->is_flushing = true;
       pthread_mutex_unlock(&f->lock);
       kv_error err = {.code = KV_OK};
@@ -63,7 +70,7 @@ static void *flusher_main(void *context) {
       int rc = kv_flush(f->db, &err);
       pthread_mutex_lock(&f->lock);
       f->is_flushing = false;
-      note_flush(f, seq, began_ns, rc, &err);
+      note_flush(f, seq, forgets, began_ns, rc, &err);
       f->wake(f->context);
     }
   }
@@ -71,11 +78,22 @@ static void *flusher_main(void *context) {
   return NULL;
 }
 
+static void use(flusher *f, const kv_settings *settings) {
+  f->group_size = settings->synchronous == KV_SYNC_FULL ? settings->group_size : 1;
+  f->group_timeout_ms = settings->group_timeout_ms;
+}
+
+void flusher_set(flusher *f, const kv_settings *settings) {
+  pthread_mutex_lock(&f->lock);
+  use(f, settings);
+  pthread_cond_signal(&f->asked);
+  pthread_mutex_unlock(&f->lock);
+}
+
 int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
                   void *context, kv_error *err) {
   *f = (flusher){.db = db, .wake = wake, .context = context};
-  f->group_size = settings->synchronous == KV_SYNC_FULL ? settings->group_size : 1;
-  f->group_timeout_ms = settings->group_timeout_ms;
+  use(f, settings);
   f->wanted_seq = f->flushed_seq = kv_published_seq(db);
   pthread_condattr_t clock;
   pthread_condattr_init(&clock);
@@ -110,6 +128,14 @@ bool flusher_ask(flusher *f, uint64_t seq) {
   return is_heard;
 }
 
+void flusher_forget(flusher *f, uint64_t kept_seq) {
+  pthread_mutex_lock(&f->lock);
+  if (f->wanted_seq > kept_seq) f->wanted_seq = kept_seq;
+  if (f->flushed_seq > kept_seq) f->flushed_seq = kept_seq;
+  f->forgets++;
+  pthread_mutex_unlock(&f->lock);
+}
+
 bool flusher_is_quick(flusher *f) {
   pthread_mutex_lock(&f->lock);
   bool is_quick = f->group_size == 1 && f->took_ns < QUICK_NS && f->wanted_seq <= f->flushed_seq;
@@ -124,7 +150,7 @@ bool flusher_flush(flusher *f, kv *db, uint64_t seq) {
   if (rc == KV_EBUSY) return false;
   pthread_mutex_lock(&f->lock);
   f->wanted_seq = seq;
-  note_flush(f, seq, began_ns, rc, &err);
+  note_flush(f, seq, f->forgets, began_ns, rc, &err);
   pthread_mutex_unlock(&f->lock);
   return true;
 }

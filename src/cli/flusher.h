@@ -20,7 +20,8 @@
 ** With a group_size above 1 the thread waits until so many transactions are there, or until the
 ** first of them has waited for group_timeout.
 **
-** A flush that fails is the last one: nothing handed over since is acknowledged any more.
+** A flush that fails is the last one: nothing handed over since is acknowledged any more. That the disk
+** is full is no such failure: the loop asks for what is lost (server.h).
 **
 ** Threads: all functions are for the loop's; one thread of its own.
 */
@@ -41,6 +42,7 @@ typedef struct flusher {
   pthread_cond_t asked;
   bool running, stop, is_flushing;
   uint64_t wanted_seq, flushed_seq;
+  unsigned forgets;     /* calls of flusher_forget: a flush that began before one says nothing */
   uint64_t last_group;  /* transactions that the last flush covered */
   uint64_t took_ns;     /* by a flush, of late, whoever did it */
   uint64_t expected;    /* transactions that the next one is worth waiting for */
@@ -53,8 +55,14 @@ typedef struct flusher {
 int flusher_start(flusher *f, kv *db, const kv_settings *settings, void (*wake)(void *context),
                   void *context, kv_error *err);
 
+/* Use other settings from now on. */
+void flusher_set(flusher *f, const kv_settings *settings);
+
 /* Transactions through seq wait to be flushed. False: a flush is running, ask again when it is done. */
 bool flusher_ask(flusher *f, uint64_t seq);
+
+/* Transactions behind kept_seq are lost, and their numbers are used again. */
+void flusher_forget(flusher *f, uint64_t kept_seq);
 
 /* Whether a flush is expected to take so little that the loop can do it, and none is asked for. */
 bool flusher_is_quick(flusher *f);

@@ -1,4 +1,4 @@
-/* format.c - what the three formats of dump and load share. See format.h. */
+/* format.c - what the formats of dump and load share. See format.h. */
 #include "format.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const text_format *const formats[] = {&format_sql, &format_tsv, &format_json};
+static const text_format *const formats[] = {&format_sql, &format_tsv, &format_json, &format_tabs};
 
 enum { FORMATS = sizeof formats / sizeof formats[0] };
 
@@ -127,6 +127,18 @@ bool format_parse_real(const char *text, size_t size, double *out) {
   if (end != copy + size || isinf(real)) return false;
   *out = real;
   return true;
+}
+
+bool format_parse_shell_real(const char *text, size_t size, double *out) {
+  static const char *const infinite[] = {"9e999", "9.0e+999", "1e999"};
+  bool negative = size > 0 && text[0] == '-';
+  for (size_t i = 0; i < sizeof infinite / sizeof infinite[0]; i++) {
+    if (strlen(infinite[i]) != size - negative) continue;
+    if (strncasecmp(text + negative, infinite[i], size - negative) != 0) continue;
+    *out = negative ? -(double)INFINITY : (double)INFINITY;
+    return true;
+  }
+  return format_parse_real(text, size, out);
 }
 
 int format_hex(int c) {

@@ -1,5 +1,6 @@
 /*
-** format.h - the three texts that dump writes and load reads: SQL, TSV, JSON.
+** format.h - the three texts that dump writes and load reads: SQL, TSV, JSON; and a fourth that load
+** reads only, what the sqlite3 shell writes in .mode tabs.
 **
 ** Each is exact: every key, and every value of the five storage classes, comes back byte for byte
 ** and bit for bit. A format is a table of functions; format_sql.c, format_tsv.c and format_json.c
@@ -26,7 +27,7 @@ typedef struct source {
   FILE *file;
   int c;
   uint64_t line, column, offset;
-  bool in_rows; /* of one INSERT */
+  bool in_rows; /* of one INSERT, or of an array */
   char why[256];
   uint64_t why_line, why_column;
 } source;
@@ -36,13 +37,14 @@ typedef enum read_result { READ_ENTRY, READ_END, READ_BAD } read_result;
 typedef struct text_format {
   const char *name;
   const char *suffixes; /* of file names, each with a space behind: ".json .jsonl " */
+  /* NULL for a format that can only be read. */
   void (*begin)(FILE *out, const char *table);
   void (*write)(FILE *out, const char *table, const char *key, size_t size, const kv_value *value);
   void (*end)(FILE *out);
   read_result (*read)(source *s, entry *out);
 } text_format;
 
-extern const text_format format_sql, format_tsv, format_json;
+extern const text_format format_sql, format_tsv, format_json, format_tabs;
 
 /* By its name, or by a file's name; NULL if there is none. */
 const text_format *format_named(const char *name);
@@ -82,6 +84,9 @@ void entry_set_data(entry *e, kv_type type); /* data is the text or blob */
 /* The whole of a text as a number: [-]digits that fit; a decimal, or Inf and -Inf. */
 bool format_parse_integer(const char *text, size_t size, int64_t *out);
 bool format_parse_real(const char *text, size_t size, double *out);
+
+/* The same, and how SQLite's shell spells the infinite: 9e999, 9.0e+999, 1e999. */
+bool format_parse_shell_real(const char *text, size_t size, double *out);
 
 /* The value of a hex digit; -1: it is none. */
 int format_hex(int c);

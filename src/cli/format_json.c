@@ -13,7 +13,8 @@
 ** "type":"text","encoding":"base64".
 **
 ** Read is also: members in any order, spaces and line ends between them, no type (null, a string, a
-** number without and with a point or exponent are null, text, integer and real).
+** number without and with a point or exponent are null, text, integer and real), and the objects in an
+** array, as the sqlite3 shell's -json writes them. That writes blobs as text.
 */
 #include "format.h"
 #include "show.h"
@@ -306,6 +307,11 @@ static bool decode_base64(bytes *data) {
   return true;
 }
 
+static bool parse_real(const object *o, const bytes *data, double *out) {
+  if (o->kind == VALUE_NUMBER) return format_parse_shell_real(data->data, data->size, out);
+  return format_parse_real(data->data, data->size, out);
+}
+
 /* The value that kind, type and encoding together mean. */
 static read_result finish(source *s, entry *out, const object *o) {
   const bytes *data = &out->data;
@@ -327,7 +333,7 @@ static read_result finish(source *s, entry *out, const object *o) {
            format_parse_integer(data->data, data->size, &out->value.integer);
     break;
   case KV_REAL:
-    good = o->kind != VALUE_NULL && format_parse_real(data->data, data->size, &out->value.real) &&
+    good = o->kind != VALUE_NULL && parse_real(o, data, &out->value.real) &&
            string == (strchr("I-", data->data[0]) != NULL && data->data[data->size - 1] == 'f');
     break;
   default:
@@ -358,12 +364,35 @@ static read_result read_members(source *s, entry *out, object *o) {
   return finish(s, out, o);
 }
 
+/* Go to the next object, or to the end, in an array or behind one; false: neither is there. */
+static bool begin_object(source *s) {
+  source_skip_spaces(s);
+  if (s->in_rows && s->c != ',' && s->c != ']') {
+    (void)source_bad(s, "%s stands where ',' or ']' should", source_here(s));
+    return false;
+  }
+  if (s->in_rows) {
+    s->in_rows = s->c == ',';
+    source_step(s);
+    source_skip_spaces(s);
+  }
+  while (!s->in_rows && s->c == '[') {
+    source_step(s);
+    source_skip_spaces(s);
+    s->in_rows = s->c != ']';
+    if (!s->in_rows) source_step(s);
+    source_skip_spaces(s);
+  }
+  if (s->c == '{' || (s->c == EOF && !s->in_rows)) return true;
+  (void)source_bad(s, "%s stands where '{' should", source_here(s));
+  return false;
+}
+
 static read_result json_read(source *s, entry *out) {
   object o = {.type = -1};
-  source_skip_spaces(s);
+  if (!begin_object(s)) return READ_BAD;
   if (s->c == EOF) return READ_END;
   entry_begin(out, s);
-  if (s->c != '{') return source_bad(s, "%s stands where '{' should", source_here(s));
   read_result result = read_members(s, out, &o);
   bytes_free(&o.word);
   return result;

@@ -15,8 +15,10 @@
 **
 ** Read is this, and as much around it as the sqlite3 shell's own .dump and .mode insert write:
 ** INSERT [OR REPLACE] INTO, REPLACE INTO, a list of the columns (key, value), several rows, any
-** name of the table, comments, capitals or not. BEGIN, COMMIT, END, PRAGMA and CREATE TABLE are
-** read and mean nothing. Any other statement and any expression is an error.
+** name of the table, comments, capitals or not; replace('a\nb','\n',char(10)) and unistr('a\u000ab'),
+** which it writes for text with line breaks. BEGIN, COMMIT, END, PRAGMA, ANALYZE, CREATE and what is
+** done to tables whose names begin with sqlite_ are read and mean nothing. Any other statement and any
+** other expression is an error.
 */
 #include "format.h"
 #include "show.h"
@@ -257,18 +259,9 @@ static bool read_number(source *s, entry *out) {
   tool_append(data, "", 1);
   data->size--;
   bool integer = strpbrk(data->data, ".eE") == NULL;
-  bool infinite = strcasecmp(data->data, "9e999") == 0 || strcasecmp(data->data, "9.0e+999") == 0 ||
-                  strcasecmp(data->data, "1e999") == 0;
-  bool negative = data->data[0] == '-';
-  if (!infinite && negative) {
-    infinite = strcasecmp(data->data, "-9e999") == 0 || strcasecmp(data->data, "-9.0e+999") == 0 ||
-               strcasecmp(data->data, "-1e999") == 0;
-  }
   out->value.type = integer ? KV_INTEGER : KV_REAL;
   bool good = integer ? format_parse_integer(data->data, data->size, &out->value.integer)
-              : infinite
-                  ? format_parse_real(negative ? "-Inf" : "Inf", 3u + negative, &out->value.real)
-                  : format_parse_real(data->data, data->size, &out->value.real);
+                      : format_parse_shell_real(data->data, data->size, &out->value.real);
   if (!good) (void)source_bad_at(s, line, column, "not a number that a value can be");
   return good && skip(s);
 }
@@ -282,6 +275,85 @@ static bool read_cast(source *s, bytes *out) {
   }
   source_step(s);
   return read_hex(s, out) && expect_word(s, "AS") && expect_word(s, "TEXT") && expect(s, ')');
+}
+
+/* A code point in UTF-8. */
+static void append_character(bytes *out, unsigned long code) {
+  char text[4];
+  size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 0x3f));
+  text[0] = (char)(lead[size] | code);
+  tool_append(out, text, size);
+}
+
+/* unistr('..'), behind the word: \XXXX, \+XXXXXX, \uXXXX, \UXXXXXXXX and \\ are escapes. */
+static bool read_unistr(source *s, bytes *out) {
+  bytes text = {0};
+  uint64_t line = s->line, column = s->column;
+  bool good = expect(s, '(') && s->c == '\'' && read_quoted(s, &text) && skip(s) && expect(s, ')');
+  for (size_t i = 0; i < text.size && good;) {
+    size_t left = text.size - i;
+    if (text.data[i] != '\\') {
+      tool_append(out, &text.data[i++], 1);
+    } else if (left > 1 && text.data[i + 1] == '\\') {
+      tool_append(out, "\\", 1);
+      i += 2;
+    } else {
+      char kind = left > 1 ? text.data[i + 1] : '\0', digits[9] = "";
+      size_t head = kind == '+' || kind == 'u' || kind == 'U' ? 2 : 1;
+      size_t count = kind == '+' ? 6 : kind == 'U' ? 8 : 4;
+      good = left >= head + count;
+      if (!good) break;
+      memcpy(digits, text.data + i + head, count);
+      good = strspn(digits, "0123456789abcdefABCDEF") == count;
+      unsigned long code = strtoul(digits, NULL, 16);
+      good = good && code <= 0x10ffff;
+      if (good) append_character(out, code);
+      i += head + count;
+    }
+  }
+  bytes_free(&text);
+  if (!good)
+    (void)source_bad_at(s, line, column, "only unistr('..') with its escapes is understood");
+  return good;
+}
+
+/* Put `byte` for every occurrence of a text. */
+static void replace_in(bytes *in, const bytes *what, char byte) {
+  bytes out = {0};
+  for (size_t i = 0; i < in->size;) {
+    bool here = what->size > 0 && in->size - i >= what->size &&
+                memcmp(in->data + i, what->data, what->size) == 0;
+    tool_append(&out, here ? &byte : &in->data[i], 1);
+    i += here ? what->size : 1;
+  }
+  bytes_free(in);
+  *in = out;
+}
+
+/* replace(text, '..', char(N)), behind the word; text is a literal or another one of these. */
+static bool read_replace(source *s, bytes *out, int depth) {
+  char word[16];
+  uint64_t line = s->line, column = s->column, code = 0;
+  bytes what = {0};
+  bool good = depth < 4 && expect(s, '(');
+  if (good && s->c == '\'') {
+    good = read_quoted(s, out) && skip(s);
+  } else if (good) {
+    good = read_word(s, word) && strcmp(word, "REPLACE") == 0 && read_replace(s, out, depth + 1);
+  }
+  good = good && expect(s, ',') && s->c == '\'' && read_quoted(s, &what) && skip(s);
+  good =
+      good && expect(s, ',') && read_word(s, word) && strcmp(word, "CHAR") == 0 && expect(s, '(');
+  good = good && read_word(s, word) && tool_parse_number(word, &code) && code < 0x80;
+  good = good && expect(s, ')') && expect(s, ')');
+  if (good) replace_in(out, &what, (char)code);
+  bytes_free(&what);
+  if (!good) {
+    (void)source_bad_at(s, line, column, "only replace('..','..',char(N)) is understood");
+  }
+  return good;
 }
 
 /* A literal, into out->value and out->data. */
@@ -306,8 +378,12 @@ static bool read_literal(source *s, entry *out) {
     out->value.type = KV_NULL;
     return true;
   }
-  if (strcmp(word, "CAST") == 0) {
-    if (!read_cast(s, &out->data)) return false;
+  bool is_cast = strcmp(word, "CAST") == 0, is_unistr = strcmp(word, "UNISTR") == 0;
+  if (is_cast || is_unistr || strcmp(word, "REPLACE") == 0) {
+    bool good = is_cast     ? read_cast(s, &out->data)
+                : is_unistr ? read_unistr(s, &out->data)
+                            : read_replace(s, &out->data, 0);
+    if (!good) return false;
     entry_set_data(out, KV_TEXT);
     return true;
   }
@@ -319,8 +395,13 @@ static bool read_literal(source *s, entry *out) {
   return false;
 }
 
-/* INTO table [(key, value)] VALUES, behind INSERT. */
-static bool read_insert(source *s, bool replace) {
+/* Whether a name is one of SQLite's own tables. */
+static bool is_own(const bytes *name) {
+  return name->size > 7 && strncasecmp(name->data, "sqlite_", 7) == 0;
+}
+
+/* INTO table [(key, value)] VALUES, behind INSERT; only INTO table if it is SQLite's own. */
+static bool read_insert(source *s, bool replace, bool *own) {
   static const char *const columns[] = {"key", "value"};
   char word[16];
   bytes name = {0};
@@ -337,7 +418,8 @@ static bool read_insert(source *s, bool replace) {
     good = false;
   }
   good = good && read_name(s, &name);
-  if (good && s->c == '(') {
+  *own = good && is_own(&name);
+  if (good && !*own && s->c == '(') {
     for (int i = 0; i < 2 && good; i++) {
       good = expect(s, i == 0 ? '(' : ',');
       line = s->line;
@@ -351,7 +433,7 @@ static bool read_insert(source *s, bool replace) {
     }
     good = good && expect(s, ')');
   }
-  good = good && expect_word(s, "VALUES");
+  good = good && (*own || expect_word(s, "VALUES"));
   bytes_free(&name);
   return good;
 }
@@ -394,9 +476,41 @@ static read_result read_row(source *s, entry *out) {
   return READ_ENTRY;
 }
 
+/* Behind CREATE. The statements of a trigger end with one that is only END. The rows of a virtual table
+** would not follow. */
+static bool skip_create(source *s) {
+  char word[16];
+  uint64_t line = s->line, column = s->column;
+  do {
+    if (!read_word(s, word)) return false;
+  } while (strcmp(word, "TEMP") == 0 || strcmp(word, "TEMPORARY") == 0);
+  if (strcmp(word, "VIRTUAL") == 0) {
+    (void)source_bad_at(s, line, column, "a virtual table is not understood");
+    return false;
+  }
+  if (strcmp(word, "TRIGGER") != 0) return skip_statement(s);
+  while (skip_statement(s)) {
+    if (!skip(s)) return false;
+    if (s->c != 'E' && s->c != 'e') continue;
+    if (!read_word(s, word)) return false;
+    if (strcmp(word, "END") == 0 && s->c == ';') return skip_statement(s);
+  }
+  return false;
+}
+
+/* FROM a table of SQLite's own, behind DELETE. */
+static bool skip_delete(source *s) {
+  bytes name = {0};
+  uint64_t line = s->line, column = s->column;
+  bool good = expect_word(s, "FROM") && read_name(s, &name), own = good && is_own(&name);
+  bytes_free(&name);
+  if (good && !own) (void)source_bad_at(s, line, column, "DELETE is not understood");
+  return own && skip_statement(s);
+}
+
 static read_result sql_read(source *s, entry *out) {
-  static const char *const ignored[] = {"BEGIN", "COMMIT", "END", "PRAGMA"};
-  char word[16], more[16];
+  static const char *const ignored[] = {"BEGIN", "COMMIT", "END", "PRAGMA", "ANALYZE"};
+  char word[16];
   while (!s->in_rows) {
     if (!skip(s)) return READ_BAD;
     if (s->c == EOF) return READ_END;
@@ -406,23 +520,22 @@ static read_result sql_read(source *s, entry *out) {
     }
     uint64_t line = s->line, column = s->column;
     if (!read_word(s, word)) return READ_BAD;
-    bool ignore = false;
-    for (int i = 0; i < 4; i++) ignore = ignore || strcmp(word, ignored[i]) == 0;
-    if (strcmp(word, "CREATE") == 0) {
-      if (!read_word(s, more)) return READ_BAD;
-      ignore = strcmp(more, "TABLE") == 0;
-    }
+    bool ignore = false, own = false;
+    for (int i = 0; i < 5; i++) ignore = ignore || strcmp(word, ignored[i]) == 0;
     bool replace = strcmp(word, "REPLACE") == 0;
-    if (ignore) {
-      if (!skip_statement(s)) return READ_BAD;
-    } else if (replace || strcmp(word, "INSERT") == 0) {
-      if (!read_insert(s, replace)) return READ_BAD;
-      s->in_rows = true;
-    } else {
+    if (replace || strcmp(word, "INSERT") == 0) {
+      if (!read_insert(s, replace, &own)) return READ_BAD;
+      s->in_rows = !own;
+      ignore = own;
+    } else if (strcmp(word, "CREATE") == 0) {
+      if (!skip_create(s)) return READ_BAD;
+    } else if (strcmp(word, "DELETE") == 0) {
+      if (!skip_delete(s)) return READ_BAD;
+    } else if (!ignore) {
       return source_bad_at(s, line, column,
-                           "only INSERT, BEGIN, COMMIT, PRAGMA and CREATE TABLE"
-                           " are understood");
+                           "only INSERT, BEGIN, COMMIT, PRAGMA, ANALYZE and CREATE are understood");
     }
+    if (ignore && !skip_statement(s)) return READ_BAD;
   }
   if (!skip(s)) return READ_BAD;
   return read_row(s, out);

@@ -93,7 +93,8 @@ static bool read_field(source *s, bytes *out) {
       const char *letter = s->c > 0 ? strchr(letters, s->c) : NULL;
       if (letter == NULL) {
         (void)source_bad_at(s, line, column,
-                            "a backslash and %s is no escape: \\\\ \\t \\n \\r \\0 are",
+                            "a backslash and %s is no escape: \\\\ \\t \\n \\r \\0 are; what the"
+                            " sqlite3 shell wrote with -tabs is --format tabs",
                             source_here(s));
         return false;
       }

@@ -37,12 +37,16 @@ void reply_ok(bytes *out) {
   bytes_append(out, "+OK\r\n", 5);
 }
 
-void reply_nil(bytes *out) {
-  bytes_append(out, "$-1\r\n", 5);
+static void append_nil(bytes *out, unsigned protocol, const char *old) {
+  bytes_append_text(out, protocol == 3 ? "_\r\n" : old);
 }
 
-void reply_nil_array(bytes *out) {
-  bytes_append(out, "*-1\r\n", 5);
+void reply_nil(bytes *out, unsigned protocol) {
+  append_nil(out, protocol, "$-1\r\n");
+}
+
+void reply_nil_array(bytes *out, unsigned protocol) {
+  append_nil(out, protocol, "*-1\r\n");
 }
 
 void reply_integer(bytes *out, int64_t number) {
@@ -59,8 +63,27 @@ void reply_text(bytes *out, const char *text) {
   reply_bulk(out, text, strlen(text));
 }
 
+void reply_verbatim(bytes *out, unsigned protocol, const char *data, size_t size) {
+  if (protocol != 3) {
+    reply_bulk(out, data, size);
+    return;
+  }
+  append_head(out, '=', (int64_t)size + 4);
+  bytes_append(out, "txt:", 4);
+  bytes_append(out, data, size);
+  bytes_append(out, "\r\n", 2);
+}
+
 void reply_array(bytes *out, size_t count) {
   append_head(out, '*', (int64_t)count);
+}
+
+void reply_map(bytes *out, unsigned protocol, size_t pairs) {
+  append_head(out, protocol == 3 ? '%' : '*', (int64_t)(protocol == 3 ? pairs : 2 * pairs));
+}
+
+void reply_set(bytes *out, unsigned protocol, size_t count) {
+  append_head(out, protocol == 3 ? '~' : '*', (int64_t)count);
 }
 
 size_t reply_array_begin(const bytes *out) {
@@ -68,14 +91,26 @@ size_t reply_array_begin(const bytes *out) {
 }
 
 /* The elements are moved to make place for the head in front of them. */
-void reply_array_end(bytes *out, size_t begin, size_t count) {
+static void put_head(bytes *out, size_t begin, char letter, size_t count) {
   char head[HEAD_SIZE_MAX], *end = head + sizeof head;
-  const char *from = head_before(end, '*', (int64_t)count);
+  const char *from = head_before(end, letter, (int64_t)count);
   size_t head_size = (size_t)(end - from), size = out->size - begin;
   if (!bytes_reserve(out, head_size)) return;
   memmove(out->data + begin + head_size, out->data + begin, size);
   memcpy(out->data + begin, from, head_size);
   out->size += head_size;
+}
+
+void reply_array_end(bytes *out, size_t begin, size_t count) {
+  put_head(out, begin, '*', count);
+}
+
+void reply_map_end(bytes *out, unsigned protocol, size_t begin, size_t pairs) {
+  put_head(out, begin, protocol == 3 ? '%' : '*', protocol == 3 ? pairs : 2 * pairs);
+}
+
+void reply_set_end(bytes *out, unsigned protocol, size_t begin, size_t count) {
+  put_head(out, begin, protocol == 3 ? '~' : '*', count);
 }
 
 void reply_error(bytes *out, const char *format, ...) {

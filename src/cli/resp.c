@@ -59,15 +59,16 @@ static int parse_number(const char *data, size_t size, size_t *at, int64_t *out)
   if (negative) i++;
   size_t first = i;
   int64_t number = 0;
+  bool has_zero = i < size && data[i] == '0';
   while (i < size && data[i] >= '0' && data[i] <= '9') {
     if (i - first >= NUMBER_SIZE_MAX - 2) return RESP_BAD; /* 18 digits cannot overflow */
     number = number * 10 + (data[i] - '0');
     i++;
   }
+  if (has_zero && (negative || i - first > 1)) return RESP_BAD;
   if (i == size) return RESP_MORE;
   if (i == first || data[i] != '\r') return RESP_BAD;
-  if (i + 1 == size) return RESP_MORE;
-  if (data[i + 1] != '\n') return RESP_BAD;
+  if (i + 1 == size) return RESP_MORE; /* what stands behind the CR is not looked at */
   *out = negative ? -number : number;
   *at = i + 2;
   return RESP_DONE;
@@ -124,8 +125,6 @@ static int parse_multibulk(resp_parser *p, const resp_limits *limits, const char
       if (rc != RESP_DONE) return rc;
     }
     if (size - p->at < p->bulk_size + 2) return RESP_MORE;
-    const char *end = data + p->at + p->bulk_size;
-    if (end[0] != '\r' || end[1] != '\n') return bad(p, "expected CRLF after bulk");
     if (!add_span(p, p->at, p->bulk_size)) return bad(p, "out of memory");
     p->at += p->bulk_size + 2;
     p->has_size = false;
@@ -200,6 +199,7 @@ static int parse_inline(resp_parser *p, const resp_limits *limits, char *data, s
   p->at = line_size;
   if (line_end == NULL) return RESP_MORE;
   p->at++;
+  if (memchr(data, '\0', line_size) != NULL) return bad(p, "NUL in an inline request");
   const char *end = line_end > data && line_end[-1] == '\r' ? line_end - 1 : line_end;
   for (char *from = data; from < end;) {
     if (isspace((unsigned char)*from)) {

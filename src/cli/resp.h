@@ -1,10 +1,12 @@
 /*
-** resp.h - reading requests of the Redis protocol (RESP2) out of a buffer.
+** resp.h - reading requests of the Redis protocol out of a buffer (both versions have the same).
 **
-**     request   = multibulk / inline
+**     request   = multibulk / inline                 numbers without leading zeros
 **     multibulk = "*" count CRLF count*bulk          a count of 0 or less: an empty request
-**     bulk      = "$" size CRLF size*byte CRLF
-**     inline    = words LF                           as typed by hand; CR before LF belongs to the end
+**     bulk      = "$" size CRLF size*byte CRLF       as in Redis, what stands for this CRLF, and for
+**                                                    every LF, is not looked at
+**     inline    = words LF                           as typed by hand, without NUL; CR before LF
+**                                                    belongs to the end
 **     words     = bare, "with \n \x00 escapes", or 'with \' only'; separated by blanks
 **
 ** resp_parse is a function of its parser and of the bytes it is given, and does nothing else: it reads

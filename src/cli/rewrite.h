@@ -12,4 +12,7 @@
 ** becomes of it is logged. */
 int rewrite_start(server *s, kv_error *err);
 
+/* Start what BGREWRITEAOF inside MULTI has asked for; nothing happens if it has not. */
+void rewrite_start_scheduled(server *s);
+
 #endif

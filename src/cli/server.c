@@ -7,12 +7,14 @@
 #include "logger.h"
 #include "notify.h"
 #include "options.h"
+#include "rewrite.h"
 #include "turn.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RETRY_MS                                                                                   \
@@ -65,9 +67,34 @@ static void flush_here(server *s) {
   note_failure(s);
 }
 
+bool server_note_losses(server *s) {
+  uint64_t kept_seq;
+  kv_error why;
+  if (kv_losses(s->db, NULL, NULL) == s->losses) {
+    if (s->is_full && s->published > s->kept_seq) {
+      s->is_full = false;
+      logger_info("there is room for the log again");
+    }
+    return false;
+  }
+  s->losses = kv_losses(s->db, &kept_seq, &why);
+  s->kept_seq = kept_seq;
+  s->handed = kv_handed_seq(s->db);
+  if (s->asked > kept_seq) s->asked = kept_seq;
+  flusher_forget(&s->flusher, kept_seq);
+  s->is_newest_fresh = false;
+  if (!s->is_full) logger_error("%s; other writes are tried", why.text);
+  s->is_full = true;
+  for (conn *c = s->lists[LIST_ALL].first; c != NULL; c = c->links[LIST_ALL].next) {
+    conn_refuse(c, kept_seq, why.text);
+  }
+  return true;
+}
+
 static void release_replies(server *s) {
   if (s->lists[LIST_HELD].first == NULL) return;
   s->published = kv_published_seq(s->db);
+  (void)server_note_losses(s);
   kv_error why;
   if (s->is_failed) (void)flusher_failure(&s->flusher, &why);
   for (conn *c = s->lists[LIST_HELD].first, *next; c != NULL; c = next) {
@@ -99,6 +126,7 @@ static void on_prepare(uv_prepare_t *prepare) {
     answer(s);
   }
   ask_for_flush(s);
+  rewrite_start_scheduled(s);
   kv_cursor_let_go(s->seen);
   kv_cursor_let_go(s->newest);
   s->is_seen_fresh = s->is_newest_fresh = false;
@@ -121,8 +149,19 @@ static void on_flushed(uv_async_t *async) {
   note_failure(async->data);
 }
 
+static void measure_rates(server *s) {
+  const server_counters *now = &s->counters;
+  s->rate.commands = now->commands - s->rate.commands_before;
+  s->rate.bytes_in = now->bytes_in - s->rate.bytes_in_before;
+  s->rate.bytes_out = now->bytes_out - s->rate.bytes_out_before;
+  s->rate.commands_before = now->commands;
+  s->rate.bytes_in_before = now->bytes_in;
+  s->rate.bytes_out_before = now->bytes_out;
+}
+
 static void on_cron(uv_timer_t *timer) {
   server *s = timer->data;
+  measure_rates(s);
   uint64_t now_ms = uv_now(&s->loop), stall_ms = CONN_STALL_S * 1000u;
   uint64_t idle_ms = (uint64_t)s->options.idle_timeout_s * 1000u;
   for (conn *c = s->lists[LIST_ALL].first, *next; c != NULL; c = next) {
@@ -154,14 +193,26 @@ void server_end(server *s, const char *why) {
 
 /* --- beginning and end ------------------------------------------------------------------------- */
 
-/* As many file descriptors as clients may come, or else fewer clients. */
+/* Have as many file descriptors as clients may come; *limit is how many there can be if not. */
+static bool raise_fd_limit(unsigned clients_max, struct rlimit *limit) {
+  rlim_t wanted = (rlim_t)clients_max + SERVER_FDS_SPARE;
+  if (getrlimit(RLIMIT_NOFILE, limit) != 0 || limit->rlim_cur >= wanted) return true;
+  limit->rlim_cur = limit->rlim_max < wanted ? limit->rlim_max : wanted;
+  if (setrlimit(RLIMIT_NOFILE, limit) != 0) (void)getrlimit(RLIMIT_NOFILE, limit);
+  return limit->rlim_cur >= wanted;
+}
+
+bool server_set_clients_max(server *s, unsigned clients_max) {
+  struct rlimit limit;
+  if (!raise_fd_limit(clients_max, &limit)) return false;
+  s->options.clients_max = clients_max;
+  return true;
+}
+
+/* Or else fewer clients. */
 static void adjust_clients_max(server *s) {
   struct rlimit limit;
-  rlim_t wanted = s->options.clients_max + SERVER_FDS_SPARE;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) (void)getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur >= wanted) return;
+  if (raise_fd_limit(s->options.clients_max, &limit)) return;
   unsigned possible =
       limit.rlim_cur > SERVER_FDS_SPARE ? (unsigned)limit.rlim_cur - SERVER_FDS_SPARE : 1;
   logger_warn("%u clients need more file descriptors than the limit of %llu: at most %u clients",
@@ -205,6 +256,8 @@ static int open_store(server *s, kv_error *err) {
   if (rc == KV_OK) rc = kv_cursor_open(s->db, &s->seen, err);
   if (rc == KV_OK) rc = kv_cursor_open_newest(s->db, &s->newest, err);
   s->published = s->handed = s->asked = kv_published_seq(s->db);
+  kv_error why;
+  s->losses = kv_losses(s->db, &s->kept_seq, &why);
   return rc;
 }
 
@@ -224,6 +277,11 @@ static int start(server *s, kv_error *err) {
   s->started_ms = uv_now(&s->loop);
   scan_table_init(&s->scans, (uint32_t)uv_hrtime() ^ (uint32_t)getpid());
   srand48((long)uv_hrtime());
+  slowlog_init(&s->slow);
+  for (size_t i = 0; i < sizeof s->run_id - 1; i++)
+    s->run_id[i] = "0123456789abcdef"[lrand48() & 15];
+  s->rewritten_s = (uint64_t)time(NULL);
+  s->rewrite.took_s = -1;
   s->read_buffer = malloc(SERVER_READ_SIZE);
   if (s->read_buffer == NULL) {
     *err = (kv_error){.code = KV_ENOMEM, .text = "out of memory"};
@@ -268,6 +326,8 @@ static int stop(server *s, kv_error *err) {
   closed = kv_close(s->db, rc == KV_OK ? err : NULL);
   if (rc == KV_OK) rc = closed;
   scan_table_free(&s->scans);
+  slowlog_clear(&s->slow);
+  free(s->new_password);
   free(s->args);
   free(s->read_buffer);
   return rc;
@@ -324,6 +384,7 @@ int server_main(int argc, char **argv) {
   if (code < 0) {
     kv_error err = {.code = KV_OK}, end = {.code = KV_OK};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* a terminal that is closed does not end it, as with Redis */
     logger_start();
     logger_info("starting server");
     if (uv_loop_init(&s->loop) != 0) {

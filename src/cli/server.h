@@ -16,6 +16,10 @@
 ** is ever told to anybody, be it the reply to a write or to a read (FULL; what the other modes
 ** promise is in kv.h).
 **
+** A full disk. What was handed over is lost then, and its numbers are used again (kv_losses). So the
+** loop asks for losses whenever it has read how far the log is published, and before it hands over
+** more: those that wait for what is lost get an error instead, and the next write is tried as any other.
+**
 ** Reading. A connection reads the published version, unless a reply of its own depends on a later
 ** one: then it reads the newest version, so that it sees its own writes in order, and its reply waits
 ** like theirs. Between rounds no version is kept from being reclaimed.
@@ -28,10 +32,13 @@
 #ifndef SERVER_H
 #define SERVER_H
 
+#include "absent.h"
 #include "conn.h"
 #include "flusher.h"
 #include "kv.h"
 #include "scan_table.h"
+#include "slowlog.h"
+#include "stats.h"
 
 #define SERVER_READ_SIZE ((size_t)64 << 10)
 #define SERVER_BUFFERS_MAX ((size_t)2 << 30) /* of all connections together */
@@ -52,6 +59,7 @@ typedef struct server_options {
 
 typedef struct server_counters {
   uint64_t connections, rejected, commands, reads, writes, protocol_errors;
+  uint64_t hits, misses, errors, bytes_in, bytes_out;
 } server_counters;
 
 typedef struct server {
@@ -68,6 +76,8 @@ typedef struct server {
   uv_timer_t accept_pause;
   _Atomic bool is_ending;
   bool is_failed; /* the log cannot be written any more */
+  bool is_full;   /* the last write found no room on the disk, and none has found any since */
+  uint64_t losses, kept_seq; /* see kv_losses */
 
   kv *db, *flush_db; /* the second one NULL for a volatile store */
   flusher flusher;
@@ -76,7 +86,11 @@ typedef struct server {
     kv *db; /* NULL: none is under way */
     int rc;
     kv_error err;
-  } rewrite; /* see rewrite.h */
+    bool is_scheduled; /* to be started by the end of the round */
+    bool is_failed;    /* the last one */
+    uint64_t began_s;
+    int64_t took_s; /* the last one; -1: there was none */
+  } rewrite;        /* see rewrite.h */
   struct {
     uv_work_t request;
     bool is_awaited;
@@ -98,12 +112,30 @@ typedef struct server {
   resp_arg *args; /* of the request being executed */
   size_t args_room;
   scan_table scans;
+  absent_table absent;
   server_counters counters;
+  command_stats stats;
+  slowlog slow;
+  struct { /* of the second before the last one of cron */
+    uint64_t commands, bytes_in, bytes_out;
+    uint64_t commands_before, bytes_in_before, bytes_out_before;
+  } rate;
+  uint64_t clock_ns;    /* when the command before this one ended, or this batch began */
+  uint64_t rewritten_s; /* when the log was, or the server started: seconds since 1970 */
+  char run_id[41];
+  char *new_password; /* what CONFIG SET has put into options.password */
   uint64_t started_ms;
 } server;
 
 /* Begin to end: take no new connections, flush, send what may be sent, close. */
 void server_end(server *s, const char *why);
+
+/* Whether transactions were lost for want of room on the disk since this was asked last; then everybody
+** who waits for one has been told. To be asked before a newly read kv_published_seq is believed. */
+bool server_note_losses(server *s);
+
+/* Let so many clients in from now on, if there can be as many file descriptors. */
+bool server_set_clients_max(server *s, unsigned clients_max);
 
 /* "FULL", "NORMAL", "OFF". */
 const char *server_synchronous_name(const server *s);

@@ -33,7 +33,8 @@ static const tool_about about = {
         "                    tsv: key, TAB, data, TAB, type, as in the log;\n"
         "                    json: an object for each key, one on a line;\n"
         "                    if it is not given, OUT's suffix tells\n"
-        "  -o, --output OUT  write to a file; an older one stays until the new one is complete\n"
+        "  -o, --output OUT  write to a file (-: to stdout); an older one stays until the new one\n"
+        "                    is complete\n"
         "  -t, --table NAME  the table that the SQL fills (kv)\n"
         "\n"
         "Exit code: 0, or 2 if it could not be done.\n"};
@@ -180,11 +181,11 @@ int tool_dump(int argc, char **argv) {
   request q = {.table = FORMAT_TABLE};
   int code = TOOL_FAILED, option;
   while ((option = tool_option(&about, argc, argv, &code)) >= 0) {
-    if (option == 'o') q.output = optarg;
+    if (option == 'o') q.output = strcmp(optarg, "-") != 0 ? optarg : NULL;
     if (option == 't') q.table = optarg;
     if (option == 'f') {
       q.format = format_named(optarg);
-      if (q.format == NULL) {
+      if (q.format == NULL || q.format->write == NULL) {
         return tool_misused(&about, "--format is sql, tsv or json, not '%s'", optarg);
       }
     }

@@ -25,13 +25,15 @@ static const tool_about about = {
     .letters = "f:b:t:q",
     .options = options,
     .usage =
-        "usage: kvstore load [--format sql|tsv|json] [--batch N] FILE [INPUT]\n"
+        "usage: kvstore load [--format sql|tsv|json|tabs] [--batch N] FILE [INPUT]\n"
         "\n"
         "Read what 'kvstore dump' wrote, from INPUT or stdin, into a log, which is created if\n"
-        "there is none. Keys that are there already get the new value.\n"
+        "there is none. Keys that are there already get the new value. What the sqlite3 shell\n"
+        "writes of a table of two columns, key and value, is read too: its .dump as sql, its\n"
+        "-json as json, its -tabs as tabs.\n"
         "\n"
-        "  -f, --format F     sql, tsv or json; if it is not given, INPUT's suffix tells, else\n"
-        "                     it is sql\n"
+        "  -f, --format F     sql, tsv, json or tabs; if it is not given, INPUT's suffix tells,\n"
+        "                     else it is sql\n"
         "  -b, --batch N      a transaction for every N keys (0: one for all)\n"
         "  -t, --timeout MS   wait so long for another writer (5000)\n"
         "  -q, --quiet        print nothing but errors\n"
@@ -127,6 +129,10 @@ static int read_all(load *l) {
     if (n % 1024 == 0) progress_show(&l->bar, l->source.offset, l->size);
   }
   if (commit(l, &err) != KV_OK) return fail_store(l, &err);
+  if (l->transactions > 0) return TOOL_OK;
+  /* Of nothing too there is a log then: beginning creates it. */
+  if (kv_begin(l->db, (unsigned)l->timeout_ms, &err) != KV_OK) return fail_store(l, &err);
+  kv_rollback(l->db);
   return TOOL_OK;
 }
 
@@ -183,7 +189,7 @@ int tool_load(int argc, char **argv) {
     if (option == 'f') {
       l.format = format_named(optarg);
       if (l.format == NULL) {
-        return tool_misused(&about, "--format is sql, tsv or json, not '%s'", optarg);
+        return tool_misused(&about, "--format is sql, tsv, json or tabs, not '%s'", optarg);
       }
     }
   }

@@ -2,6 +2,7 @@
 #include "value.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -23,12 +24,14 @@ bool value_parse_integer(const char *text, size_t size, int64_t *out) {
 }
 
 bool value_parse_real(const char *text, size_t size, long double *out) {
-  char copy[256], *end;
+  char copy[VALUE_REAL_TEXT_MAX], *end;
   if (size == 0 || size >= sizeof copy || isspace((unsigned char)text[0])) return false;
   memcpy(copy, text, size);
   copy[size] = '\0';
+  errno = 0;
   long double number = strtold(copy, &end);
   if (end != copy + size || isnan(number)) return false;
+  if (errno == ERANGE && (isinf(number) || number == 0)) return false;
   *out = number;
   return true;
 }

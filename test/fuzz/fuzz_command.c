@@ -8,6 +8,7 @@
 */
 #include "cli/cmd_multi.h"
 #include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/reply.h"
 #include "fuzz_help.h"
 
@@ -15,7 +16,7 @@
 #include <sys/socket.h>
 
 #define OTHER_CLIENT 0xfe
-#define DEPTH_MAX 8
+#define DEPTH_MAX 12
 
 static const resp_limits LIMITS = {
     .inline_max = 1024, .args_max = 64, .bulk_max = 4096, .request_max = 16384};
@@ -23,6 +24,7 @@ static const resp_limits STRANGER_LIMITS = {
     .inline_max = 1024, .args_max = 10, .bulk_max = 512, .request_max = 4096, .is_stranger = true};
 
 static server s;
+static bool has_odd_replies; /* a client gets none, or more than one for each request */
 
 /* A client: its connection, the socket's other end, and what is to be seen of its replies. */
 typedef struct client {
@@ -57,6 +59,10 @@ static void start(bool password) {
   s.published = s.handed = s.asked = kv_published_seq(s.db);
   s.counters = (server_counters){0};
   s.is_ending = false;
+  s.stats = (command_stats){.error_count = 0};
+  has_odd_replies = false;
+  slowlog_init(&s.slow);
+  s.slow.slower_than_us = 0;
   scan_table_init(&s.scans, 1);
   srand48(1);
 }
@@ -81,6 +87,10 @@ static void stop(void) {
   kv_cursor_close(s.seen);
   kv_cursor_close(s.newest);
   FUZZ_CHECK(kv_close(s.db, &err) == KV_OK, "%s", err.text);
+  FUZZ_CHECK(s.absent.count == 0 && s.absent.buckets == NULL, "keys are watched by nobody");
+  slowlog_clear(&s.slow);
+  free(s.new_password);
+  s.new_password = NULL;
   scan_table_free(&s.scans);
   free(s.args);
   s.args = NULL;
@@ -124,9 +134,19 @@ static const char *skip_reply(const char *at, const char *end, int depth) {
     if (count < 0) return next;
     FUZZ_CHECK(memcmp(next + count, "\r\n", 2) == 0, "a bulk without an end");
     return next + count + 2;
-  case '*':
+  case '_':
+    FUZZ_CHECK(next == at + 3, "something behind _");
+    return next;
+  case '=':
     count = number_at(at + 1, next);
-    FUZZ_CHECK(count >= -1, "%lld replies", count);
+    FUZZ_CHECK(count >= 4 && count + 2 <= end - next && memcmp(next, "txt:", 4) == 0, "%lld bytes",
+               count);
+    return next + count + 2;
+  case '%':
+  case '~':
+  case '*':
+    count = number_at(at + 1, next) * (*at == '%' ? 2 : 1);
+    FUZZ_CHECK(count >= (*at == '*' ? -1 : 0), "%lld replies", count);
     for (; count > 0; count--) next = skip_reply(next, end, depth + 1);
     return next;
   default:
@@ -154,6 +174,18 @@ static void check_name(const char *name, size_t size) {
              "'%.*s' is taken for %s", (int)size, name, found->name);
 }
 
+/* CLIENT REPLY and MONITOR change how many replies there are. */
+static void note_odd(const resp_parser *p, const char *data) {
+  resp_arg args[2] = {{.data = ""}};
+  size_t count = p->count < 2 ? p->count : 2;
+  for (size_t i = 0; i < count; i++) {
+    args[i] = (resp_arg){.data = data + p->spans[i].offset, .size = p->spans[i].size};
+  }
+  const command *found = command_find_called(args, count);
+  if (found == NULL) return;
+  has_odd_replies = has_odd_replies || found->run == cmd_client_reply || found->run == cmd_monitor;
+}
+
 /* What replies are expected for: requests with a word, and an end for what is none. Only while it is
 ** known what the connection takes for a request, which depends on whether it may. */
 static void count_requests(client *l, bool is_stranger) {
@@ -164,6 +196,7 @@ static void count_requests(client *l, bool is_stranger) {
     if (rc != RESP_DONE) break;
     if (l->parser.count > 0)
       check_name(l->sent.data + at + l->parser.spans[0].offset, l->parser.spans[0].size);
+    if (l->parser.count > 0) note_odd(&l->parser, l->sent.data + at);
     l->requests += l->parser.count > 0;
     at += l->parser.at;
     resp_reset(&l->parser);
@@ -180,7 +213,7 @@ static void publish(client *clients, size_t count) {
 }
 
 static void send_bytes(client *l, const uint8_t *data, size_t size) {
-  if (l->c->is_closing) return;
+  if (l->c->is_closing || l->c->is_closed) return;
   bytes_append(&l->c->in, data, size);
   if (s.options.password == NULL) {
     bytes_append(&l->sent, data, size);
@@ -192,7 +225,7 @@ static void send_bytes(client *l, const uint8_t *data, size_t size) {
 
 static void check_client(const client *l) {
   size_t replies = count_replies(l->c);
-  if (l->c->is_closing || l->c->is_paused || s.options.password != NULL) return;
+  if (l->c->is_closing || l->c->is_paused || has_odd_replies || s.options.password != NULL) return;
   FUZZ_CHECK(l->c->blocked == WAIT_NOTHING, "waits for nobody: %d", (int)l->c->blocked);
   FUZZ_CHECK(replies == l->requests, "%zu replies to %zu requests", replies, l->requests);
 }

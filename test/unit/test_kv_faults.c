@@ -26,6 +26,7 @@ static bool says(const char *what) {
   return does;
 }
 
+#define LOST "; nothing of the transaction is kept"
 #define READ_ONLY "; the store is read-only until it is reopened"
 
 /* --- one call at a time, in words ------------------------------------------------------------------ */
@@ -43,6 +44,37 @@ static void check_until_reopened(kv *db, const char *path, const char *all, cons
   CHECK_INT(kv_close(second, &help_err), KV_OK);
   CHECK(kv_flush(db, NULL) != KV_OK);
   CHECK_INT(kv_close(db, &help_err), KV_OK);
+}
+
+static int commit_delete(kv *db, const char *key) {
+  int rc = kv_begin(db, 0, &help_err);
+  if (rc == KV_OK) rc = help_delete(db, key);
+  return rc == KV_OK ? kv_commit(db, 0, &help_err) : rc;
+}
+
+/* The disk is full, and `a` is all that was committed: every commit tries it again, on this handle and on
+** others, and what was refused is not seen. Closes db. */
+static void check_goes_on(kv *db, const char *path) {
+  CHECK_STR(help_all(db), "a=1");
+  CHECK_INT(help_commit_put(db, "b", "refused"), KV_EFULL);
+  CHECK_INT(commit_delete(db, "a"), KV_EFULL);
+  kv *second = help_open(path, KV_SYNC_NORMAL, 1, 10);
+  CHECK_INT(help_commit_put(second, "c", "refused"), KV_EFULL);
+  CHECK_STR(help_all(second), "a=1");
+  CHECK(!kv_in_transaction(second));
+  fail_nothing();
+  MUST(help_commit_put(second, "c", "there is room"));
+  MUST(help_commit_put(db, "d", "and here"));
+  CHECK_STR(help_all(db), "a=1 c=there is room d=and here");
+  MUST(kv_flush(db, &help_err));
+  MUST(kv_close(second, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full(path);
+  CHECK_STR(help_all(db), "a=1 c=there is room d=and here");
+  CHECK_INT(help_stats(db).torn_bytes, 0);
+  MUST(commit_delete(db, "c"));
+  MUST(commit_delete(db, "d"));
+  MUST(kv_close(db, &help_err));
 }
 
 static void test_failed_flush(bool for_ever) {
@@ -74,10 +106,14 @@ static void test_failed_write(int reason, int code, const char *words) {
   off_t size = size_of(path);
   fail_call(CALL_PWRITE, 1, true, reason);
   CHECK_INT(help_commit_put(db, "b", "2"), code);
-  CHECK(says("write of '") && says(words) && says(READ_ONLY));
+  CHECK(says("write of '") && says(words) && says(code == KV_EFULL ? LOST : READ_ONLY));
   CHECK_INT(size_of(path), size); /* the half of it that got there is cut off at once */
-  check_until_reopened(db, path, "a=1", words);
-  CHECK_INT(size_of(path), size);
+  if (code == KV_EFULL) {
+    check_goes_on(db, path);
+  } else {
+    check_until_reopened(db, path, "a=1", words);
+    CHECK_INT(size_of(path), size);
+  }
   db = help_open_full(path);
   CHECK_STR(help_all(db), "a=1");
   MUST(help_commit_put(db, "b", "again"));
@@ -100,8 +136,10 @@ static void test_full_disk(void) {
     for (; rc == KV_OK && n < 5000; n++)
       rc = help_commit_put(db, "a", "some text to fill the room with");
     CHECK_INT(rc, KV_EFULL);
-    CHECK(says("No space left on device" READ_ONLY));
+    CHECK(says("No space left on device" LOST));
     fail_nothing();
+    MUST(help_commit_put(db, "a", "it goes on"));
+    n++;
     MUST(kv_close(db, &help_err));
     db = help_open_full(path);
     CHECK_INT(help_stats(db).seq, n - 1);

@@ -122,7 +122,11 @@ static void test_multibulk(void) {
   bad("*\r\n", "Protocol error: invalid multibulk length");
   bad("*x\r\n", "Protocol error: invalid multibulk length");
   bad("*1x", "Protocol error: invalid multibulk length");
-  bad("*1\rx", "Protocol error: invalid multibulk length");
+  more("*1\rx"); /* as in Redis what stands for the LF is not looked at, nor behind a bulk */
+  done("*1\rx$4\rxPINGxx", "<PING>");
+  bad("*01\r\n", "Protocol error: invalid multibulk length");
+  bad("*-0\r\n", "Protocol error: invalid multibulk length");
+  bad("*1\r\n$04\r\nPING\r\n", "Protocol error: invalid bulk length");
   bad("*1\n", "Protocol error: invalid multibulk length");
   bad("*21\r\n", "Protocol error: invalid multibulk length");
   bad("*99999999999999999999\r\n", "Protocol error: invalid multibulk length");
@@ -131,7 +135,6 @@ static void test_multibulk(void) {
   bad("*1\r\n$-1\r\n", "Protocol error: invalid bulk length");
   bad("*1\r\n$51\r\n", "Protocol error: invalid bulk length");
   bad("*1\r\n$99999999999999999999\r\n", "Protocol error: invalid bulk length");
-  bad("*1\r\n$4\r\nPINGxx", "Protocol error: expected CRLF after bulk");
 }
 
 static void test_inline(void) {
@@ -158,6 +161,13 @@ static void test_inline(void) {
   bad(line, "Protocol error: too big inline request");
   line[100] = '\0';
   more(line);
+}
+
+/* Redis waits for ever for the end of a line with a NUL. */
+static void test_inline_nul(void) {
+  static const char data[] = "GET a\0b c\r\n";
+  check_with(&LIMITS, data, sizeof data - 1, RESP_BAD, "Protocol error: NUL in an inline request",
+             0);
 }
 
 static void test_limits(void) {
@@ -221,6 +231,7 @@ static void test_random(void) {
 int main(void) {
   test_multibulk();
   test_inline();
+  test_inline_nul();
   test_limits();
   test_missing();
   test_pipeline();

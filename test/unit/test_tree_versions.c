@@ -1,6 +1,6 @@
 /*
 ** test_tree_versions.c - the tree's versions: pins of all kinds, savepoints, rollbacks and sealed
-** versions that wait to be published, in random order against copies of a model; and that memory
+** versions that wait to be published or are taken back, in random order against copies of a model; and that memory
 ** holds what these need, no more.
 **
 **     test_tree_versions SEED     only the random run with this seed
@@ -207,6 +207,17 @@ static void publish(world *w, bool all) {
   for (unsigned i = w->pending_count; i < w->pending_count + n; i++) w->pending[i] = (sealed){0};
 }
 
+/* Take the newest pending versions back, one at least; pins on them stay. */
+static void take_back(world *w) {
+  if (w->t.edit.open || w->pending_count == 0) return;
+  unsigned kept = chance(w, w->pending_count);
+  const sealed *to = kept > 0 ? &w->pending[kept - 1] : &w->published;
+  tree_take_back(&w->t, to->version != NULL ? to->version : atomic_load(&w->t.published));
+  w->seq = to->seq;
+  model_copy(&w->base, &to->content);
+  while (w->pending_count > kept) model_free(&w->pending[--w->pending_count].content);
+}
+
 static const char *pin(world *w) {
   if (w->pin_count == PINS_MAX) return NULL;
   held *h = &w->pins[w->pin_count];
@@ -299,6 +310,7 @@ static const char *step(world *w) {
     return NULL;
   }
   if (r == 26) return quiet(w);
+  if (r > 96) take_back(w);
   if (!w->t.edit.open) return chance(w, 2) == 0 ? move(w) : begin(w);
   if (r == 27) return clear(w);
   if (r < 50) return savepoint(w);
