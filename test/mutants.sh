@@ -188,6 +188,10 @@ mutant 'who does not flush does not ask' 'moved_log.test' commit.c \
   's/    check_place\(q\);\n//'
 mutant 'a checkpoint of another process is a foreign file' 'test_checkpoint_stops' checkpoint.c \
   's/  share_announce\(page, c->file.id, c->file.inode\);\n//'
+mutant 'a log that cannot be looked at was replaced' 'test_fault_lives' store_join.c \
+  's/    rc = log_error\(err, "fstat", s->path\);\n  \} else if/  } else if/'
+mutant 'a question that fails is an answer' 'test_fault_lives' log_place.c \
+  's/return errno == ENOENT \|\| errno == ENOTDIR \? LOG_MOVED : LOG_UNKNOWN/return LOG_MOVED/'
 mutant 'a copy of the log is the log' 'moved_log.test' share.c \
   's/ && \(file->inode == 0 \|\| file->inode == inode\);/;/'
 mutant 'after a death the log is whatever is there' 'moved_log.test' store_follow.c \
@@ -344,6 +348,12 @@ mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
   's/d.count > DBL_DIG \|\| fabs/fabs/'
 mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
   's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'a transaction in the place of the header is damaged' 'tools_check.test' inspect.c \
+  's/ \|\| is_first\) \{/ || (is_first \&\& false)) {/'
+mutant 'a missing header is no loss' 'fuzz_log' repair.c \
+  's/  if \(row->offset == 0\) r->summary.header_missing[^\n]*\n//'
+mutant 'what was read while it was written is damaged' 'test_inspect' inspect.c \
+  's/a.found && i->second_looks\+\+/!a.found \&\& i->second_looks++/'
 mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
   's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
 mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
