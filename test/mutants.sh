@@ -134,7 +134,13 @@ mutant 'a full disk is for ever' 'test_kv_faults' commit.c \
 mutant 'what the full disk refused is seen' 'test_kv_faults' commit.c \
   's/  tree_take_back\(q->tree, kept_version\(q\)\);\n//'
 mutant 'what the full disk refused can come back' 'test_commit' commit.c \
-  's/\(!ticket->lost \|\| is_cut_soft\(q\)\)/!ticket->lost/'
+  's/return ticket->lost \? is_cut_soft\(q\) : /return !ticket->lost \&\& /'
+mutant 'a lost commit is done by its number' 'test_commit' commit.c \
+  's/return ticket->lost \? is_cut_soft\(q\) : (!is_done\(q, ticket\));/return $1 \&\& (!ticket->lost || is_cut_soft(q));/'
+mutant 'what was moved is taken back to' 'test_commit' commit.c \
+  's/while \(version != q->tree->head && version->next->seq <= q->kept_seq\)/while (version->seq < q->kept_seq)/'
+mutant 'moves on what may be lost' 'test_kv_faults' store_tidy.c \
+  's/  commit_settle\(&s->queue\);\n//'
 mutant 'an edit on what was refused is committed' 'test_commit' commit.c \
   's/    rc = tell_loss\(q, err\); \/\* the edit[^\n]*\n//'
 mutant 'what was taken back is not freed' 'test_tree_versions' tree_version.c \
@@ -198,6 +204,9 @@ mutant 'after a death the log is whatever is there' 'moved_log.test' store_follo
   's/  if \(rc != KV_OK \|\| announced.id\[0\].*?LOG_REPLACED, s->path, err\);\n  \}\n//s'
 mutant 'a checkpoint by itself takes a free name' 'moved_log.test' checkpoint.c \
   's/if \(c->is_asked && is_free\(c->place\)\)/if (is_free(c->place))/'
+mutant 'a rescue has what was lost' 'test_kv_faults' checkpoint.c \
+  's/(  uint64_t end)(;\n  int rc =) commit_end\(&s->queue, &end, c->err\); \/\* what is lost[^\n]*\n  if \(rc != KV_OK\) return rc;\n/$1 = 0$2 KV_OK;\n/' \
+  's/rc = commit_failure\(&s->queue, c->err\); \/\* a flush/rc = commit_end(\&s->queue, \&end, c->err); \/* a flush/'
 mutant 'a rescue has what was refused' 'moved_log.test' checkpoint.c \
   's/tree_pin_published\(&s->tree, &c->pin\)/tree_pin_head(\&s->tree, \&c->pin)/'
 mutant 'a foreign file is damage' 'moved_log.test' check.c \
@@ -507,6 +516,8 @@ mutant 'rare: waits though it is durable' 'test_commit' commit.c \
   's/  if \(durable >= seq\) return true;\n//'
 mutant 'rare: does not see that another has failed' 'test_process_stops' commit.c \
   's/(static void check_others\(commit_queue \*q\) \{\n)/$1  if (q != NULL) return;\n/'
+mutant 'rare: a flush that is put off is forgotten' 'test_commit' commit.c \
+  's/if \(deadline_ns != 0 && \(since_ns == 0/if (deadline_ns == 1 \&\& (since_ns == 0/'
 mutant 'rare: tries again what another could not flush' 'test_commit' commit.c \
   's/if \(q->failed == KV_OK && \(durable_seq\(q\) < seq \|\| is_cut_soft\(q\)\)\) \{\n/if (durable_seq(q) < seq || is_cut_soft(q)) {\n/'
 mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
