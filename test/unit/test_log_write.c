@@ -164,6 +164,9 @@ static void test_rewriting(void) {
   if (ftruncate(w.fd, 4096) != 0) abort(); /* somebody has cut it off */
   CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
   CHECK(says("'log' ends at byte 4096, before what was committed"));
+  if (ftruncate(w.fd, 5000) != 0) abort();
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
+  CHECK(says("'log' ends at byte 5000, before what was committed"));
   log_writer_soil(&w); /* nobody is told */
   os_close_locked(w.fd);
 }
