@@ -419,6 +419,26 @@ static void test_failed_close(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* Who does not wait is told of a full disk all the same. */
+static void test_full_without_waiting(kv_sync synchronous) {
+  kv *db = help_open("not-waiting", synchronous, 50, 3600000);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "b", "2"));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  CHECK_INT(kv_commit(db, KV_NO_WAIT, &help_err), KV_EFULL);
+  CHECK(says("No space left on device" LOST));
+  fail_nothing();
+  CHECK(!kv_in_transaction(db));
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "c", "3"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("not-waiting");
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(commit_delete(db, "c"));
+  MUST(kv_close(db, &help_err));
+}
+
 static void test_failed_undo(void) {
   kv *db = help_open_full("undo");
   MUST(help_commit_put(db, "a", "1"));
@@ -469,6 +489,8 @@ int main(void) {
   test_readonly_opening(EIO, KV_EIO);
   test_torn_openings();
   test_failed_close();
+  test_full_without_waiting(KV_SYNC_OFF);
+  test_full_without_waiting(KV_SYNC_NORMAL);
   test_failed_undo();
   test_undo_too_late();
   return unit_done();
