@@ -78,11 +78,11 @@ int log_writer_rewrite(const log_writer *w, uint64_t from, uint64_t end, kv_erro
   for (uint64_t at = from; at < end;) {
     size_t size = end - at < sizeof part ? (size_t)(end - at) : sizeof part;
     ssize_t got = os_read_all(w->fd, part, size, at);
-    if (got == 0) {
+    if (got >= 0 && (size_t)got < size) {
       return kv_error_set(err, KV_EIO, "'%s' ends at byte %" PRIu64 ", before what was committed",
-                          w->path, at);
+                          w->path, at + (uint64_t)got);
     }
-    if (got != (ssize_t)size) {
+    if (got < 0) {
       rc = log_error(err, "read", w->path);
     } else if (os_write_all(w->fd, part, size, at) != 0) {
       rc = log_error(err, "write", w->path);

@@ -206,12 +206,11 @@ int store_confirm(store *s, kv_error *err) {
   const share_page *page = s->share.page;
   uint64_t seq = atomic_load(&page->written_seq), end = share_end(page, s->follow.generation);
   if (s->follow.at.original) return KV_OK;
-  bool right = s->follow.at.seq == seq && s->follow.at.end == end;
+  bool right = s->follow.at.seq == seq && s->follow.at.end == end &&
+               atomic_load(&page->durable_seq) <= seq && atomic_load(&page->published_seq) <= seq;
   bool as_it_was = s->follow.confirmed.generation == s->follow.generation &&
                    s->follow.confirmed.seq == seq && s->follow.confirmed.end == end;
   if (right && as_it_was) return KV_OK;
-  right =
-      right && atomic_load(&page->durable_seq) <= seq && atomic_load(&page->published_seq) <= seq;
   if (right) {
     bool behind = false;
     int is = ends_at(s, seq, end, &behind);

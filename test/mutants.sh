@@ -315,6 +315,8 @@ mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
   's/if \(reserved \|\| heir == s->member\) heir = 0;/if (reserved) heir = 0;/'
+mutant 'bug: more is durable than there is' 'test_page_lies' store_follow.c \
+  's/atomic_load\(&page->durable_seq\) <= seq && (atomic_load\(&page->published_seq\) <= seq;\n  bool as_it_was)/$1/'
 mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store_follow.c \
   's/: os.now_ns\(\) \+ SWITCH_SOON_NS/: os.now_ns() + 10000000000u/' \
   's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc <= KV_OK) return rc;/'
