@@ -186,12 +186,13 @@ static void lose(commit_queue *q, const kv_error *why) {
   wake_waiting(q);
 }
 
-/* The newest version that is not lost. */
+/* The newest version that is not lost: behind the last transaction that was kept there may be others with
+** its content and its number, which hold leaves that were moved. */
 static tree_version *kept_version(commit_queue *q) {
   tree_version *version = q->tree->head;
   if (!atomic_load(&q->has_lost)) return version;
   version = atomic_load(&q->tree->published);
-  while (version->seq < q->kept_seq) version = version->next;
+  while (version != q->tree->head && version->next->seq <= q->kept_seq) version = version->next;
   return version;
 }
 
@@ -282,6 +283,7 @@ static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, 
   if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
   share_raise(&page->durable_seq, covered);
   share_raise(&page->published_seq, covered);
+  q->losses_synced = atomic_load(&q->losses); /* what was cut was the end of an older file */
   return KV_OK;
 }
 
@@ -370,9 +372,19 @@ static int tell_loss(const commit_queue *q, kv_error *err) {
   return kv_error_set(err, q->loss.code, "%s", q->loss.text);
 }
 
+/* The flush did not come about: what it was to cover is due when it was. */
+static void put_off(commit_queue *q, uint64_t flushing_seq, uint64_t deadline_ns) {
+  uint64_t since_ns = q->flusher.deadline_ns; /* of a commit meanwhile */
+  q->flushing_seq = flushing_seq;
+  if (deadline_ns != 0 && (since_ns == 0 || deadline_ns < since_ns)) {
+    q->flusher.deadline_ns = deadline_ns;
+  }
+}
+
 /* Write what waits here, flush it and what others have written up to seq, let everybody know. */
 static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
+  uint64_t deadline_ns = q->flusher.deadline_ns;
   q->flusher.deadline_ns = 0;
   write_out(q);
   if (seq > q->handed_seq && is_cut_soft(q)) seq = newest_seq(q); /* the rest is lost */
@@ -382,7 +394,7 @@ static void flush(commit_queue *q, uint64_t seq, bool patient) {
     q->flushing_seq = q->handed_seq;
     flush_through(q, seq, patient);
     q->flushing = false;
-    if (!patient && (durable_seq(q) < seq || is_cut_soft(q))) q->flushing_seq = before_seq;
+    if (!patient && (durable_seq(q) < seq || is_cut_soft(q))) put_off(q, before_seq, deadline_ns);
   }
   show(q);
   wake_waiting(q);
@@ -493,6 +505,13 @@ void commit_suspend(commit_queue *q) {
   write_out(q);
   take_back(q);
   q->appending = false;
+  pthread_mutex_unlock(&q->lock);
+}
+
+void commit_settle(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  write_out(q);
+  take_back(q);
   pthread_mutex_unlock(&q->lock);
 }
 
@@ -629,11 +648,15 @@ static bool is_interrupted(commit_queue *q, const commit_ticket *ticket) {
   return interrupted;
 }
 
+/* Whether a commit has something to wait for. The number of one that is lost is another's by now. */
+static bool is_open(const commit_queue *q, const commit_ticket *ticket) {
+  return ticket->lost ? is_cut_soft(q) : !is_done(q, ticket);
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL, hurries = false;
-  while (!is_done(q, ticket) && (!ticket->lost || is_cut_soft(q)) &&
-         queue_failure(q, NULL) == KV_OK) {
+  while (is_open(q, ticket) && queue_failure(q, NULL) == KV_OK) {
     if (!q->flushing && (ticket->lost || hurries || should_lead(q, ticket))) {
       flush(q, q->handed_seq, true);
       continue;
@@ -649,7 +672,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     show_and_wake(q);
     if (!hurries) hurries = is_interrupted(q, ticket);
   }
-  int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
+  int rc = is_open(q, ticket) ? queue_failure(q, err) : KV_OK;
   if (rc == KV_OK && ticket->lost) rc = tell_loss(q, err);
   ticket_unlink(q, ticket);
   pthread_mutex_unlock(&q->lock);

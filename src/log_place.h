@@ -35,7 +35,8 @@ typedef enum log_place {
 /* Where the name of the log that is open as fd leads. */
 log_place log_place_of(int fd, const char *path);
 
-/* KV_OK for LOG_IN_PLACE; else KV_EMOVED, or KV_ECANTOPEN for LOG_UNKNOWN, with a text. */
+/* KV_OK for LOG_IN_PLACE; else KV_EMOVED with a text. For LOG_UNKNOWN, which is not moved: KV_EIO, or
+** KV_ECANTOPEN, KV_ENOMEM by errno, so nothing may be called in between. */
 int log_place_error(log_place place, const char *path, kv_error *err);
 
 /* Both. */

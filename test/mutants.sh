@@ -159,7 +159,13 @@ mutant 'a full disk is for ever' 'test_kv_faults' commit.c \
 mutant 'what the full disk refused is seen' 'test_kv_faults' commit.c \
   's/  tree_take_back\(q->tree, kept_version\(q\)\);\n//'
 mutant 'what the full disk refused can come back' 'test_commit' commit.c \
-  's/\(!ticket->lost \|\| is_cut_soft\(q\)\)/!ticket->lost/'
+  's/return ticket->lost \? is_cut_soft\(q\) : /return !ticket->lost \&\& /'
+mutant 'a lost commit is done by its number' 'test_commit' commit.c \
+  's/return ticket->lost \? is_cut_soft\(q\) : (!is_done\(q, ticket\));/return $1 \&\& (!ticket->lost || is_cut_soft(q));/'
+mutant 'what was moved is taken back to' 'test_commit' commit.c \
+  's/while \(version != q->tree->head && version->next->seq <= q->kept_seq\)/while (version->seq < q->kept_seq)/'
+mutant 'moves on what may be lost' 'test_kv_faults' store_tidy.c \
+  's/  commit_settle\(&s->queue\);\n//'
 mutant 'an edit on what was refused is committed' 'test_commit' commit.c \
   's/    rc = tell_loss\(q, err\); \/\* the edit[^\n]*\n//'
 mutant 'what was taken back is not freed' 'test_tree_versions' tree_version.c \
@@ -213,12 +219,19 @@ mutant 'who does not flush does not ask' 'moved_log.test' commit.c \
   's/    check_place\(q\);\n//'
 mutant 'a checkpoint of another process is a foreign file' 'test_checkpoint_stops' checkpoint.c \
   's/  share_announce\(page, c->file.id, c->file.inode\);\n//'
+mutant 'a log that cannot be looked at was replaced' 'test_fault_lives' store_join.c \
+  's/    rc = log_error\(err, "fstat", s->path\);\n  \} else if/  } else if/'
+mutant 'a question that fails is an answer' 'test_fault_lives' log_place.c \
+  's/return errno == ENOENT \|\| errno == ENOTDIR \? LOG_MOVED : LOG_UNKNOWN/return LOG_MOVED/'
 mutant 'a copy of the log is the log' 'moved_log.test' share.c \
   's/ && \(file->inode == 0 \|\| file->inode == inode\);/;/'
 mutant 'after a death the log is whatever is there' 'moved_log.test' store_follow.c \
   's/  if \(rc != KV_OK \|\| announced.id\[0\].*?LOG_REPLACED, s->path, err\);\n  \}\n//s'
 mutant 'a checkpoint by itself takes a free name' 'moved_log.test' checkpoint.c \
   's/if \(c->is_asked && is_free\(c->place\)\)/if (is_free(c->place))/'
+mutant 'a rescue has what was lost' 'test_kv_faults' checkpoint.c \
+  's/(  uint64_t end)(;\n  int rc =) commit_end\(&s->queue, &end, c->err\); \/\* what is lost[^\n]*\n  if \(rc != KV_OK\) return rc;\n/$1 = 0$2 KV_OK;\n/' \
+  's/rc = commit_failure\(&s->queue, c->err\); \/\* a flush/rc = commit_end(\&s->queue, \&end, c->err); \/* a flush/'
 mutant 'a rescue has what was refused' 'moved_log.test' checkpoint.c \
   's/tree_pin_published\(&s->tree, &c->pin\)/tree_pin_head(\&s->tree, \&c->pin)/'
 mutant 'a foreign file is damage' 'moved_log.test' check.c \
@@ -327,6 +340,8 @@ mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
   's/if \(reserved \|\| heir == s->member\) heir = 0;/if (reserved) heir = 0;/'
+mutant 'bug: more is durable than there is' 'test_page_lies' store_follow.c \
+  's/atomic_load\(&page->durable_seq\) <= seq && (atomic_load\(&page->published_seq\) <= seq;\n  bool as_it_was)/$1/'
 mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store_follow.c \
   's/: os.now_ns\(\) \+ SWITCH_SOON_NS/: os.now_ns() + 10000000000u/' \
   's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc <= KV_OK) return rc;/'
@@ -369,6 +384,12 @@ mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
   's/d.count > DBL_DIG \|\| fabs/fabs/'
 mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
   's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'a transaction in the place of the header is damaged' 'tools_check.test' inspect.c \
+  's/ \|\| is_first\) \{/ || (is_first \&\& false)) {/'
+mutant 'a missing header is no loss' 'fuzz_log' repair.c \
+  's/  if \(row->offset == 0\) r->summary.header_missing[^\n]*\n//'
+mutant 'what was read while it was written is damaged' 'test_inspect' inspect.c \
+  's/a.found && i->second_looks\+\+/!a.found \&\& i->second_looks++/'
 mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
   's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
 mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
@@ -522,6 +543,8 @@ mutant 'rare: waits though it is durable' 'test_commit' commit.c \
   's/  if \(durable >= seq\) return true;\n//'
 mutant 'rare: does not see that another has failed' 'test_process_stops' commit.c \
   's/(static void check_others\(commit_queue \*q\) \{\n)/$1  if (q != NULL) return;\n/'
+mutant 'rare: a flush that is put off is forgotten' 'test_commit' commit.c \
+  's/if \(deadline_ns != 0 && \(since_ns == 0/if (deadline_ns == 1 \&\& (since_ns == 0/'
 mutant 'rare: tries again what another could not flush' 'test_commit' commit.c \
   's/if \(q->failed == KV_OK && \(durable_seq\(q\) < seq \|\| is_cut_soft\(q\)\)\) \{\n/if (durable_seq(q) < seq || is_cut_soft(q)) {\n/'
 mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
