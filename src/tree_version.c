@@ -122,18 +122,23 @@ static uint64_t garbage_large(const tree_garbage *entry) {
   return leaf_apart_size(ref_leaf(entry->ref));
 }
 
-static void garbage_free(tree *t, const tree_garbage *entry) {
-  if (entry->since != 0 || ref_is_leaf(entry->ref)) {
-    uint64_t large = garbage_large(entry);
-    t->garbage_large -= large;
-    t->large_freed += large;
+static inline void garbage_free(tree *t, const tree_garbage *entry) {
+  tree_ref ref = entry->ref;
+  if (entry->since == 0 && (ref & 3u) == 0) { /* an inner node: most are */
+    ref_free(&t->memory, ref);
+    return;
   }
+  if (entry->since == 0 && (ref & 2u) != 0) {
+    version_free(t, (tree_version *)(ref & ~(tree_ref)3));
+    return;
+  }
+  uint64_t large = garbage_large(entry);
+  t->garbage_large -= large;
+  t->large_freed += large;
   if (entry->since != 0) {
-    free_younger(t, entry->ref, entry->since);
-  } else if (entry->ref & 2u) {
-    version_free(t, (tree_version *)(entry->ref & ~(tree_ref)3));
+    free_younger(t, ref, entry->since);
   } else {
-    ref_free(&t->memory, entry->ref);
+    ref_free(&t->memory, ref);
   }
 }
 
