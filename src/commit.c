@@ -222,9 +222,13 @@ uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why) {
   return losses;
 }
 
+static bool is_broken_by_others(const commit_queue *q) {
+  return q->failed == KV_OK && q->page != NULL && atomic_load(&q->page->broken) != 0;
+}
+
 /* What another process could not write or flush, this one must not go on with either. */
 static void check_others(commit_queue *q) {
-  if (q->failed != KV_OK || q->page == NULL || atomic_load(&q->page->broken) == 0) return;
+  if (!is_broken_by_others(q)) return;
   kv_error why;
   int rc = log_place_check_flushed(q->page, q->generation, &q->log, &why);
   fail(q, rc != KV_OK ? rc : KV_EIO,
@@ -472,10 +476,14 @@ static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
   pthread_cond_destroy(&ticket->wake);
 }
 
-static int queue_failure(commit_queue *q, kv_error *err) {
+static int tell_failure(commit_queue *q, kv_error *err) {
   check_others(q);
-  if (q->failed == KV_OK) return KV_OK;
   return kv_error_set(err, q->failed, "%s", q->failure.text);
+}
+
+static inline int queue_failure(commit_queue *q, kv_error *err) {
+  if (q->failed == KV_OK && !is_broken_by_others(q)) return KV_OK; /* every commit asks often */
+  return tell_failure(q, err);
 }
 
 int commit_resume(commit_queue *q, kv_error *err) {

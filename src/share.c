@@ -250,6 +250,7 @@ static void give_up(share *s) {
 
 /* Whether the page was ever made ready, by whatever process. */
 static bool is_page(const share_page *page) {
+  assert(page != NULL);
   return memcmp(page->magic, magic, sizeof magic) == 0 &&
          atomic_load_explicit(&page->ready, memory_order_acquire) == 1;
 }
