@@ -119,7 +119,7 @@ mutant 'a flush that fails counts' 'test_crash failed' commit.c \
   's/if \(rc == KV_OK\) \{\n    share_raise/if (rc != 1) {\n    share_raise/' \
   's/if \(rc != KV_OK\) return rc;\n  if \(q->log.fd == log.fd/if (q->log.fd == log.fd/'
 mutant 'goes on after a failed flush' 'test_kv_faults' commit.c \
-  's/if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/if (rc != KV_OK) share_raise(\&q->page->durable_seq, seq);\n/'
+  's/(share_lock_pass\(s, &q->page->flush\);\n    )if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/$1if (rc != KV_OK) share_raise(\&q->page->durable_seq, seq);\n/'
 mutant 'pages that a failed flush left clean stay so' 'test_crash failed' log_write.c \
   's/(void log_writer_soil\(log_writer \*w\) \{\n)/$1  if (w->end > 0) return;\n/'
 mutant 'closing does not flush' 'test_crash' commit.c \
@@ -295,7 +295,7 @@ mutant 'bug: who joins reads on in another file' 'test_checkpoint_stops' store_j
 mutant 'bug: empty while a checkpoint changes over' 'test_checkpoint_stops' store_join.c \
   's/    last = recover_last_seq\(&head.header, last\);/    last = last;/'
 mutant 'bug: a repair makes one version of many' 'test_process_stops' store_follow.c \
-  's/rc = store_follow_written\(s, err\);(\n  if \(rc == KV_OK\) rc = read_on)/rc = follow_file(s, err);$1/'
+  's/rc = store_follow_written\(s, err\);(\n  if \(rc == KV_OK\) rc = read_on)/rc = follow_file(s, NULL, err);$1/'
 mutant 'bug: a file with the number of an older one' 'test_follow' store_follow.c \
   's/(  bool same_file = facts.st_dev == ours)/  ours = s->follow.seen;\n$1/'
 mutant 'bug: a commit in the tick of the last look' 'test_follow' store_follow.c \
