@@ -93,11 +93,17 @@ int log_place_check_change(log_place place, const share_page *page, uint64_t gen
   return rc == KV_EBUSY ? log_place_error(place, path, err) : rc;
 }
 
-int log_place_check_flushed(const share_page *page, uint64_t generation, int fd, const char *path,
+/* What is open keeps its number, and no other file gets that: one question is enough, usually. */
+int log_place_check_flushed(const share_page *page, uint64_t generation, const log_writer *log,
                             kv_error *err) {
-  log_place place = log_place_of(fd, path);
+  struct stat named;
+  if (log->inode != 0 && os.lstat(log->path, &named) == 0 && named.st_ino == log->inode &&
+      named.st_dev == log->device) {
+    return KV_OK;
+  }
+  log_place place = log_place_of(log->fd, log->path);
   if (place != LOG_REMOVED && place != LOG_REPLACED) return KV_OK;
-  return log_place_check_change(place, page, generation, path, err);
+  return log_place_check_change(place, page, generation, log->path, err);
 }
 
 int log_place_mounted(const char *path, kv_error *err) {

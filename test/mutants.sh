@@ -253,6 +253,8 @@ mutant 'a walk takes the label of the first child for all' 'test_walk' tree_walk
   's/if \(step->index > 1\) w->label/if (step->index > 2) w->label/'
 mutant 'a reply of KV.TREE has no limit' 'deep_tree.test' cli/cmd_tree.c \
   's/TREE_REPLY_MAX \(\(size_t\)64 << 20\)/TREE_REPLY_MAX (SIZE_MAX \/ 2)/'
+mutant 'a reply of KV.CHILDREN has no limit' 'deep_tree.test' cli/cmd_tree.c \
+  's/ \|\| is_too_large\(x, begin\)\) break;\n  }\n  kv_walk_close\(walk\);\n  if \(is_too_large\(x, begin\)\) \{\n    refuse\(x, begin, "SCAN/) break;\n  }\n  kv_walk_close(walk);\n  if (0) {\n    refuse(x, begin, "SCAN/'
 mutant 'a text has no NUL behind it' 'test_tree' tree_node.c \
   's/at\[value_size\] = .\\0.;/at[value_size] = 1;/'
 mutant 'a large text has no NUL behind it' 'test_tree' tree_node.c \
@@ -603,6 +605,14 @@ mutant 'rare: an untold file is taken over unsynced' 'test_adopt' store_follow.c
   's/  if \(os_sync_folder\(s->path\) != 0\) return log_error\(err, "fsync of the folder", s->path\);\n//'
 mutant 'rare: a file that is no longer the shared one' 'test_share' share.c \
   's/ && facts.st_ino == named.st_ino;/;/'
+mutant 'files: a dump follows a link' 'tools_files.test' cli/out_file.c \
+  's/O_CREAT \| O_EXCL \| O_NOFOLLOW/O_CREAT | O_TRUNC/'
+mutant 'files: a dump is for all' 'tools_files.test' cli/out_file.c \
+  's/\(void\)rights_give\(fd, &like, NULL\)/(void)fchmod(fd, 0644)/'
+mutant 'files: what another dump writes is removed' 'tools_files.test' cli/out_file.c \
+  's/flock\(fd, LOCK_EX \| LOCK_NB\) != 0 \|\| !has_name/!has_name/'
+mutant 'files: stdout is replaced' 'tools_files.test' cli/out_file.c \
+  's/facts\.st_ino == out\.st_ino/false/'
 mutant 'whose: a page of another user is believed' 'whose.test' share.c \
   's/if \(is_trusted\(s, &facts, log\)\) return KV_OK;/return KV_OK;/'
 mutant 'whose: any maker in a group is trusted' 'whose.test' share.c \
