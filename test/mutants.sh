@@ -118,7 +118,7 @@ mutant() {
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
     *)
-      why=$(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt")
+      why=$(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | tr -d '\0')
       why="killed: $(sed -E 's#^( +|test/(unit|fuzz)/)##' <<<"${why:-exit status $rc}" | cut -c 1-60)"
       ;;
   esac
