@@ -118,8 +118,10 @@ static int pin_newest(checkpoint *c) {
   int rc = take_turn(c);
   if (rc != KV_OK) return rc;
   c->place = log_place_of(s->queue.log.fd, s->path);
+  if (c->place == LOG_UNKNOWN) rc = log_place_error(c->place, s->path, c->err);
   if (c->is_asked && is_free(c->place)) return KV_OK;
-  rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
+  if (rc == KV_OK)
+    rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
   if (rc == KV_OK && tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
   if (rc == KV_OK) rc = open_log(c);
   if (rc == KV_OK) {

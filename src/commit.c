@@ -30,8 +30,12 @@ void commit_queue_init(commit_queue *q, tree *t, share *s) {
 
 /* Use another file, or the first one. */
 static void set_log(commit_queue *q, const log_writer *log, uint64_t generation) {
+  struct stat facts;
   if (q->log.fd >= 0 && q->log.fd != q->flushing_fd) os_close_locked(q->log.fd);
   q->log = *log;
+  bool known = os.fstat(log->fd, &facts) == 0;
+  q->log.device = known ? facts.st_dev : 0;
+  q->log.inode = known ? facts.st_ino : 0;
   q->generation = generation;
 }
 
@@ -219,11 +223,15 @@ uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why) {
   return losses;
 }
 
+static bool is_broken_by_others(const commit_queue *q) {
+  return q->failed == KV_OK && q->page != NULL && atomic_load(&q->page->broken) != 0;
+}
+
 /* What another process could not write or flush, this one must not go on with either. */
 static void check_others(commit_queue *q) {
-  if (q->failed != KV_OK || q->page == NULL || atomic_load(&q->page->broken) == 0) return;
+  if (!is_broken_by_others(q)) return;
   kv_error why;
-  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  int rc = log_place_check_flushed(q->page, q->generation, &q->log, &why);
   fail(q, rc != KV_OK ? rc : KV_EIO,
        rc != KV_OK ? why.text : "another process could not write or flush the log");
 }
@@ -231,7 +239,7 @@ static void check_others(commit_queue *q) {
 /* By who has the turn: what is written to a log that has lost its name is gone with its last process. */
 static void check_place(commit_queue *q) {
   kv_error why;
-  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  int rc = log_place_check_flushed(q->page, q->generation, &q->log, &why);
   if (rc != KV_OK) fail(q, rc, why.text);
 }
 
@@ -309,7 +317,7 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   if (rc == KV_OK) rc = log_writer_sync(&log, err);
   bool synced = rc == KV_OK;
   uint64_t took_ns = os.now_ns() - start_ns;
-  if (synced) rc = log_place_check_flushed(page, generation, log.fd, log.path, err);
+  if (synced) rc = log_place_check_flushed(page, generation, &log, err);
   if (rc == KV_OK) {
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
@@ -480,10 +488,14 @@ static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
   pthread_cond_destroy(&ticket->wake);
 }
 
-static int queue_failure(commit_queue *q, kv_error *err) {
+static int tell_failure(commit_queue *q, kv_error *err) {
   check_others(q);
-  if (q->failed == KV_OK) return KV_OK;
   return kv_error_set(err, q->failed, "%s", q->failure.text);
+}
+
+static inline int queue_failure(commit_queue *q, kv_error *err) {
+  if (q->failed == KV_OK && !is_broken_by_others(q)) return KV_OK; /* every commit asks often */
+  return tell_failure(q, err);
 }
 
 int commit_resume(commit_queue *q, kv_error *err) {
@@ -753,7 +765,7 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   }
   int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;
   if (!q->promised && q->stats.commits > 0 && q->log.fd >= 0 && q->failed == KV_OK) {
-    rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, err);
+    rc = log_place_check_flushed(q->page, q->generation, &q->log, err);
   }
   if (q->log.fd >= 0) os_close_locked(q->log.fd);
   buf_free(&q->filling);

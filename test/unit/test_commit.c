@@ -472,7 +472,7 @@ static void test_failed_write(void) {
   CHECK_INT(queue.stats.flushes, 1);
   CHECK_INT(visible(), 0);
   /* An edit that began on what is lost is refused; one that begins anew is not. */
-  CHECK_INT(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2), KV_EFULL);
+  if (!CHECK_INT(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2), KV_EFULL)) exit(unit_done());
   commit_take_back(&queue);
   MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 3));
   MUST(commit_wait(&queue, &ticket, &help_err));

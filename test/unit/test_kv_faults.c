@@ -7,6 +7,7 @@
 #include "kv_help.h"
 #include "store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -339,6 +340,75 @@ static void test_readonly_opening(int reason, int code) {
   MUST(kv_close(db, &help_err));
 }
 
+/* --- each call of an opening with a torn tail ------------------------------------------------------ */
+
+/* Check that what was behind the log's end is kept in a file beside it, whole, and, if that could be
+** removed, that no other file is there; remove all. */
+static bool check_tails(const char *torn, bool may_be_more) {
+  DIR *folder = opendir(".");
+  int count = 0;
+  if (folder == NULL) abort();
+  for (struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+    if (strncmp(e->d_name, "torn-torn-", 10) != 0) continue;
+    char bytes[64] = "";
+    FILE *file = fopen(e->d_name, "r");
+    if (file == NULL) abort();
+    size_t size = fread(bytes, 1, sizeof bytes - 1, file);
+    bool whole = size == strlen(torn) && memcmp(bytes, torn, size) == 0;
+    if (!may_be_more) CHECK_BYTES(bytes, size, torn, strlen(torn));
+    if (fclose(file) != 0 || unlink(e->d_name) != 0) abort();
+    if (whole) count++;
+  }
+  closedir(folder);
+  return CHECK(count > 0);
+}
+
+/* Call N of opening and writing fails. The torn tail stands in the log or beside it, whole, and what was
+** committed is there. */
+static void test_each_call_of_opening(const char *log, const char *torn, const char *all,
+                                      int reason, bool for_ever) {
+  unsigned long nth = 1;
+  for (bool done = false; !done; nth++) {
+    kv_options options = help_options("torn", KV_SYNC_FULL, 1, 10);
+    kv *db = NULL;
+    FILE *file = fopen("torn", "w");
+    if (file == NULL || fputs(log, file) < 0 || fputs(torn, file) < 0 || fclose(file) != 0) abort();
+    fail_call(CALL_ANY, nth, for_ever, reason);
+    int rc = kv_open(&options, &db, NULL, &help_err);
+    if (rc == KV_OK) rc = help_commit_put(db, "new", "x");
+    done = fault.failed == 0;
+    fault_call call = fault.failed_call;
+    fail_nothing();
+    CHECK(rc == KV_OK || (help_err.code == rc && strstr(help_err.text, "torn") != NULL));
+    bool refused = rc != KV_OK;
+    (void)kv_close(db, &help_err);
+    db = help_open_full("torn");
+    if (refused) MUST(help_commit_put(db, "new", "x"));
+    bool good = CHECK_STR(help_all(db), all);
+    MUST(kv_close(db, &help_err));
+    good = check_tails(torn, for_ever) && good;
+    if (!good) printf("  call %lu (%s), errno %d\n", nth, fault_call_names[call], reason);
+    if (unlink("torn") != 0) abort();
+  }
+  CHECK(nth > 20);
+}
+
+static void test_torn_openings(void) {
+  char log[4096];
+  kv *db = help_open_full("torn");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  FILE *file = fopen("torn", "r");
+  if (file == NULL) abort();
+  log[fread(log, 1, sizeof log - 1, file)] = '\0';
+  if (fclose(file) != 0) abort();
+  for (int i = 0; i < 4; i++) {
+    int reason = i % 2 ? ENOSPC : EIO;
+    test_each_call_of_opening(log, "WRITE\tb\ttorn", "a=1 new=x", reason, i >= 2);
+    test_each_call_of_opening("WRITE\ta\t1\n", "WRITE\tb", "a=1 new=x", reason, i >= 2);
+  }
+}
+
 static void test_failed_close(void) {
   kv *db = help_open("close", KV_SYNC_NORMAL, 50, 3600000);
   MUST(help_commit_put(db, "a", "1"));
@@ -348,6 +418,26 @@ static void test_failed_close(void) {
   fail_nothing();
   db = help_open_full("close"); /* it is closed all the same */
   CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+/* Who does not wait is told of a full disk all the same. */
+static void test_full_without_waiting(kv_sync synchronous) {
+  kv *db = help_open("not-waiting", synchronous, 50, 3600000);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "b", "2"));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  CHECK_INT(kv_commit(db, KV_NO_WAIT, &help_err), KV_EFULL);
+  CHECK(says("No space left on device" LOST));
+  fail_nothing();
+  CHECK(!kv_in_transaction(db));
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "c", "3"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("not-waiting");
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(commit_delete(db, "c"));
   MUST(kv_close(db, &help_err));
 }
 
@@ -498,7 +588,10 @@ int main(void) {
   test_readonly_opening(EROFS, KV_OK);
   test_readonly_opening(EINVAL, KV_OK);
   test_readonly_opening(EIO, KV_EIO);
+  test_torn_openings();
   test_failed_close();
+  test_full_without_waiting(KV_SYNC_OFF);
+  test_full_without_waiting(KV_SYNC_NORMAL);
   test_failed_undo();
   test_undo_too_late();
   test_moved_and_lost();
