@@ -108,6 +108,33 @@ static void test_lie(const lie *l, kv_sync synchronous) {
   if (!good) printf("  %s, mode %d: %d %s\n", l->name, (int)synchronous, rc, help_err.text);
 }
 
+/* The last one to leave cuts off only what he knows to be room ahead: with a page that lies
+** about the end, nothing. */
+static void test_lie_at_leaving(const lie *l, bool empty) {
+  share liar;
+  size_t size, size_after;
+  (void)unlink("log");
+  kv *db = help_open_full("log");
+  MUST(kv_begin(db, 0, &help_err));
+  kv_rollback(db);
+  if (!empty) MUST(help_commit_put(db, "a", "1"));
+  join(&liar, "log");
+  char *before = bytes_of("log", &size);
+  l->tell(liar.page);
+  share_leave(&liar);
+  (void)kv_close(db, &help_err);
+  char *after = bytes_of("log", &size_after);
+  bool good = CHECK(size_after <= size) && CHECK(memcmp(after, before, size_after) == 0);
+  for (size_t at = size_after; good && at < size; at++) good = CHECK_INT(before[at], 0);
+  free(before);
+  free(after);
+  db = help_open_full("log");
+  good = CHECK_STR(help_all(db), empty ? "" : "a=1") && good;
+  MUST(help_commit_put(db, "b", "2"));
+  MUST(kv_close(db, &help_err));
+  if (!good) printf("  %s, at leaving\n", l->name);
+}
+
 /* What was committed is not in the page any more: no flush would ever cover it. */
 static void test_flush_lacks(void) {
   share liar;
@@ -129,6 +156,10 @@ static void test_flush_lacks(void) {
 
 int main(void) {
   test_flush_lacks();
+  for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+    test_lie_at_leaving(&lies[i], false);
+    test_lie_at_leaving(&lies[i], true);
+  }
   for (int mode = KV_SYNC_OFF; mode <= KV_SYNC_FULL; mode++) {
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) test_lie(&lies[i], (kv_sync)mode);
   }
