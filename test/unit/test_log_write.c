@@ -401,6 +401,14 @@ static void test_name_taken_away(void) {
   if (unlink("log") != 0) abort();
 }
 
+static int others_fd;
+
+static int made_up_fstat(int fd, struct stat *out) {
+  int rc = fault.real.fstat(fd, out);
+  if (fd == others_fd) out->st_uid++;
+  return rc;
+}
+
 /* The rights of the log that it replaces. */
 static void test_matching(void) {
   log_draft d;
@@ -413,6 +421,14 @@ static void test_matching(void) {
   CHECK(says("setting of the access rights of '" DRAFT "'"));
   fail_nothing();
   MUST(log_draft_match(&d, fd, &help_err));
+  int (*usual)(int, struct stat *) = os.fstat;
+  os.fstat = made_up_fstat;
+  others_fd = fd;
+  fail_call(CALL_FCHOWN, 1, true, EPERM); /* it is another's, and we are not root */
+  CHECK_INT(log_draft_match(&d, fd, &help_err), KV_ECANTOPEN);
+  CHECK(says("'log' belongs to user") && says("or root has to do this"));
+  fail_nothing();
+  os.fstat = usual;
   log_draft_drop(&d);
   int before = next_fd();
   fail_call(CALL_FSTAT, 1, false, EIO);
