@@ -252,6 +252,25 @@ static void test_not_a_draft(void) {
   CHECK_INT(next_fd(), fd);
 }
 
+static int unlink_and_begin(const char *path) {
+  int rc = fault.real.unlink(path);
+  write_file(DRAFT, "another's", 9);
+  return rc;
+}
+
+/* Another process begins a draft right after we have removed what was left. */
+static void test_begun_before_us(void) {
+  log_draft d;
+  remove_all();
+  write_file(DRAFT, "\0\0\0\0\0\0\0\0\0", 9); /* what a crash left may be zeros */
+  int (*usual)(const char *) = os.unlink;
+  os.unlink = unlink_and_begin;
+  CHECK_INT(log_draft_begin(&d, "log", 0, 0, &help_err), KV_EBUSY);
+  os.unlink = usual;
+  CHECK(says("'" DRAFT "' is in use by another process") && holds(DRAFT, "another's"));
+  remove_all();
+}
+
 /* --- what a crash left ------------------------------------------------------------------------------ */
 
 static void test_cleaning(void) {
@@ -459,6 +478,7 @@ int main(void) {
   test_room();
   test_drafts_of_others();
   test_not_a_draft();
+  test_begun_before_us();
   test_cleaning();
   test_dropping();
   remove_all();
