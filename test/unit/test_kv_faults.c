@@ -363,8 +363,8 @@ static bool check_tails(const char *torn, bool may_be_more) {
 
 /* Call N of opening and writing fails. The torn tail stands in the log or beside it, whole, and what was
 ** committed is there. */
-static void test_each_call_of_opening(const char *log, const char *torn, const char *all, int reason,
-                                      bool for_ever) {
+static void test_each_call_of_opening(const char *log, const char *torn, const char *all,
+                                      int reason, bool for_ever) {
   unsigned long nth = 1;
   for (bool done = false; !done; nth++) {
     kv_options options = help_options("torn", KV_SYNC_FULL, 1, 10);

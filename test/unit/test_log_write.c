@@ -363,7 +363,8 @@ static void test_replacing(void) {
   check_not_placed(&d, fd, KV_EMOVED, "'log' was replaced");
   CHECK(holds("log", "a letter"));
   fd = begin_replacing(&d);
-  fail_call(CALL_FSTAT, 2, true, EIO); /* where it is cannot be told any more, but it has its name */
+  fail_call(CALL_FSTAT, 2, true,
+            EIO); /* where it is cannot be told any more, but it has its name */
   CHECK_INT(log_draft_inode(&d) > 0, true);
   CHECK_INT(log_draft_inode(&d), 0);
   fail_call(CALL_FSTAT, 2, true, EIO);

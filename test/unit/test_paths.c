@@ -192,7 +192,8 @@ static int open_slowly(const char *path, int flags, mode_t mode) {
     if (pthread_create(&thread, NULL, open_in_thread, &code) != 0) abort();
     pthread_join(thread, NULL);
     CHECK_INT(code, interrupted ? KV_EINTERRUPTED : KV_EBUSY);
-    CHECK(says(interrupted ? "interrupted waiting for '" : "another thread is opening or following '"));
+    CHECK(says(interrupted ? "interrupted waiting for '"
+                           : "another thread is opening or following '"));
   }
   return real.open(path, flags, mode);
 }

@@ -171,12 +171,24 @@ static void test_bases(void) {
   static const struct {
     const char *path;
     size_t base;
-  } names[] = {{"a.db-wal", 4},          {"a.db-shm", 4},     {"a.db-journal", 4},
-               {"a.db-WAL", 4},          {"/d/-wal", 0},      {"-wal", 0},
-               {"a.db-walk", 0},         {"a.db", 0},         {"a.db-mj0123ABCDe", 4},
-               {"a.db-mjxyz", 0},        {"a.db-mj", 0},      {"/d/-mj12", 0},
-               {"", 0},                  {"abc", 0},          {"a.db-mj12g", 0},
-               {"a.db-Journal", 4},      {"12", 0},           {"a.db-wal-shm", 8}};
+  } names[] = {{"a.db-wal", 4},
+               {"a.db-shm", 4},
+               {"a.db-journal", 4},
+               {"a.db-WAL", 4},
+               {"/d/-wal", 0},
+               {"-wal", 0},
+               {"a.db-walk", 0},
+               {"a.db", 0},
+               {"a.db-mj0123ABCDe", 4},
+               {"a.db-mjxyz", 0},
+               {"a.db-mj", 0},
+               {"/d/-mj12", 0},
+               {"", 0},
+               {"abc", 0},
+               {"a.db-mj12g", 0},
+               {"a.db-Journal", 4},
+               {"12", 0},
+               {"a.db-wal-shm", 8}};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     if (!CHECK_INT(side_file_base(names[i].path), names[i].base)) printf("  %s\n", names[i].path);
   }

@@ -207,7 +207,7 @@ static void test_acl(void) {
   model.acl = ""; /* it has none, in other words */
   new.acl = "of its folder";
   CHECK_INT(give(&same), 0);
-  CHECK(new.acl == NULL && same);
+  CHECK(new.acl == NULL &&same);
   for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
     begin(70, 0640);
     refused.get_acl = none[i];
@@ -240,19 +240,19 @@ static void test_attributes(void) {
   model.note = "keep";
   refused.get_note = ENODATA; /* somebody has just removed it */
   CHECK_INT(give(&same), 0);
-  CHECK(new.note == NULL && new.mode == 0640);
+  CHECK(new.note == NULL &&new.mode == 0640);
   begin(70, 0640);
   model.note = "keep";
   refused.set_note = ENOTSUP;
   CHECK_INT(give(&same), 0);
-  CHECK(new.note == NULL && new.mode == 0640);
+  CHECK(new.note == NULL &&new.mode == 0640);
   refused.set_note = ENOSPC;
   CHECK_INT(give(&same), -1);
   begin(70, 0640);
   model.note = "keep";
   refused.list = ENOTSUP;
   CHECK_INT(give(&same), 0);
-  CHECK(new.note == NULL && same);
+  CHECK(new.note == NULL &&same);
 }
 
 int main(void) {
