@@ -168,14 +168,17 @@ static int draft_open(log_draft *draft, int flags, const rights *like) {
 ** name, or been dropped, between our open and our lock. */
 static int draft_lock(log_draft *draft, struct stat *facts, kv_error *err) {
   struct stat named;
-  int fd = draft->writer.fd;
-  if (os.lock(fd, false, 0, 0) == 0 && os.fstat(fd, facts) == 0 && facts->st_nlink == 1 &&
-      os.stat(draft->temporary_path, &named) == 0 && is_same_file(facts, &named)) {
-    return KV_OK;
+  int fd = draft->writer.fd, rc = KV_OK;
+  bool ours = os.lock(fd, false, 0, 0) == 0;
+  if (ours && os.fstat(fd, facts) != 0) rc = log_error(err, "fstat", draft->temporary_path);
+  if (ours && rc == KV_OK && os.stat(draft->temporary_path, &named) != 0) {
+    ours = false;
+    if (errno != ENOENT) rc = log_error(err, "stat", draft->temporary_path);
   }
+  if (rc == KV_OK && ours && facts->st_nlink == 1 && is_same_file(facts, &named)) return KV_OK;
   os.close(fd);
   draft->writer.fd = -1;
-  return draft_busy(draft, err);
+  return rc == KV_OK ? draft_busy(draft, err) : rc;
 }
 
 /* Create the file anew, locked. What a crash left is removed, not emptied: it could be another user's,

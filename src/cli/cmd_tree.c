@@ -5,8 +5,9 @@
 **     KV.TREE path [DEPTH n]    every node at and below: for each [path, value or nil, children]
 **     KV.DELTREE path           (cmd_key.c) takes the values at and below away; how many
 **
-** A reply of KV.TREE has the whole keypath of each node, so that few deep keys can ask for gigabytes,
-** and no other client is served while it is made: it is limited to TREE_REPLY_MAX bytes.
+** A reply of KV.TREE has the whole keypath of each node, so that few deep keys can ask for gigabytes; a
+** node can have millions of children; and no other client is served while a reply is made. So both
+** replies are limited to TREE_REPLY_MAX bytes.
 */
 #include "commands.h"
 #include "reply.h"
@@ -35,6 +36,18 @@ static kv_walk *open_walk(call *x, const resp_arg *root, size_t levels) {
   return NULL;
 }
 
+/* Whether the reply that begins there has got too large. */
+static bool is_too_large(const call *x, size_t begin) {
+  return !bytes_failed(x->out) && x->out->size - begin > TREE_REPLY_MAX;
+}
+
+/* An error in its place. */
+static void refuse(call *x, size_t begin, const char *advice) {
+  x->out->size = begin;
+  reply_error(x->out, "ERR kvstore: the reply would take more than %zu bytes; %s", TREE_REPLY_MAX,
+              advice);
+}
+
 void cmd_kv_children(call *x) {
   const resp_arg *root = &x->args[1];
   kv_walk *walk = open_walk(x, root, 1);
@@ -47,8 +60,13 @@ void cmd_kv_children(call *x) {
     if (node.size <= head) continue; /* the root itself */
     reply_bulk(x->out, node.path + head, node.size - head);
     count++;
+    if (bytes_failed(x->out) || is_too_large(x, begin)) break;
   }
   kv_walk_close(walk);
+  if (is_too_large(x, begin)) {
+    refuse(x, begin, "SCAN with MATCH path/* gives the keys in parts");
+    return;
+  }
   reply_array_end(x->out, begin, count);
   if (rc != KV_OK) call_fail(x, &(kv_error){.code = rc, .text = "out of memory"});
 }
@@ -80,15 +98,11 @@ void cmd_kv_tree(call *x) {
     call_reply_value(x, &value);
     reply_integer(x->out, (int64_t)children);
     count++;
-    if (bytes_failed(x->out) || x->out->size - begin > TREE_REPLY_MAX) break;
+    if (bytes_failed(x->out) || is_too_large(x, begin)) break;
   }
   kv_walk_close(walk);
-  if (!bytes_failed(x->out) && x->out->size - begin > TREE_REPLY_MAX) {
-    x->out->size = begin;
-    reply_error(x->out,
-                "ERR kvstore: the reply would take more than %zu bytes; ask for fewer nodes, with "
-                "DEPTH or a longer path",
-                TREE_REPLY_MAX);
+  if (is_too_large(x, begin)) {
+    refuse(x, begin, "ask for fewer nodes, with DEPTH or a longer path");
     return;
   }
   reply_array_end(x->out, begin, count);

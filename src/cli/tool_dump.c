@@ -2,16 +2,13 @@
 ** tool_dump.c - kvstore dump FILE [ROOT]: the content of a log as text.
 **
 ** One snapshot, in the order of the keys, whatever others write meanwhile. A named output file gets
-** its name when it is complete, so that a dump which fails leaves an older one as it is.
+** its name when it is complete, so that a dump which fails leaves an older one as it is (out_file.h).
 */
 #include "format.h"
+#include "out_file.h"
 #include "tool.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const struct option options[] = {{"format", required_argument, NULL, 'f'},
                                         {"output", required_argument, NULL, 'o'},
@@ -43,54 +40,6 @@ typedef struct request {
   const char *path, *root, *output, *table;
   const text_format *format;
 } request;
-
-/* --- where it goes -------------------------------------------------------------------------------- */
-
-typedef struct output {
-  FILE *file;
-  const char *path; /* NULL: stdout */
-  bytes temporary;  /* empty: written in place, as a device or a pipe is */
-} output;
-
-static const char *output_name(const output *o) {
-  return o->path != NULL ? o->path : "stdout";
-}
-
-static bool output_open(output *o, const char *path) {
-  static const char suffix[] = "-dump-new";
-  struct stat facts;
-  *o = (output){.file = stdout, .path = path};
-  if (path == NULL) return true;
-  if (!tool_check_name(path)) return false;
-  if (stat(path, &facts) != 0 || S_ISREG(facts.st_mode)) {
-    tool_append(&o->temporary, path, strlen(path));
-    tool_append(&o->temporary, suffix, sizeof suffix);
-  }
-  o->file = fopen(o->temporary.size > 0 ? o->temporary.data : path, "w");
-  if (o->file != NULL) return true;
-  (void)tool_fail("cannot write to '%s': %s", path, strerror(errno));
-  bytes_free(&o->temporary);
-  return false;
-}
-
-/* Close it; give it its name if all is well so far. */
-static int output_close(output *o, int code) {
-  bool good = fflush(o->file) == 0 && !ferror(o->file);
-  if (good && o->temporary.size > 0) good = fsync(fileno(o->file)) == 0;
-  int reason = errno;
-  if (o->file != stdout && fclose(o->file) != 0) good = false;
-  if (good && code == TOOL_OK && o->temporary.size > 0) {
-    good = rename(o->temporary.data, o->path) == 0;
-    reason = errno;
-  }
-  if (!good && code == TOOL_OK) {
-    code = tool_fail("cannot write to '%s': %s", output_name(o), strerror(reason));
-  }
-  if (code != TOOL_OK && o->temporary.size > 0) (void)unlink(o->temporary.data);
-  if (!good && o->file == stdout) clearerr(stdout); /* it is told */
-  bytes_free(&o->temporary);
-  return code;
-}
 
 /* --- what is written ------------------------------------------------------------------------------ */
 
@@ -162,16 +111,16 @@ static int dump_to(const request *q, kv *db, FILE *out) {
 
 static int dump(const request *q) {
   kv *db;
-  output out;
+  out_file out;
   kv_error err;
   if (q->root != NULL && kv_keypath_check(q->root, strlen(q->root), &err) != KV_OK) {
     return tool_fail("%s", err.text);
   }
   if (!tool_open_readonly(q->path, &db)) return TOOL_FAILED;
   int code = TOOL_FAILED;
-  if (output_open(&out, q->output)) {
+  if (out_file_open(&out, q->output, q->path)) {
     code = dump_to(q, db, out.file);
-    code = output_close(&out, code);
+    code = out_file_close(&out, code);
   }
   (void)kv_close(db, NULL);
   return code;

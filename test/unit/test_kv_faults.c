@@ -5,10 +5,12 @@
 */
 #include "fault_table.h"
 #include "kv_help.h"
+#include "store.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -470,6 +472,105 @@ static void test_undo_too_late(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* --- what is lost, and who comes upon it ----------------------------------------------------------- */
+
+static void put_many(kv *db, bool only_drop) {
+  char key[16], text[200];
+  memset(text, 'x', sizeof text - 1);
+  text[sizeof text - 1] = '\0';
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  for (int i = 0; i < 20000; i++) {
+    (void)sprintf(key, "k%d", i);
+    if (!only_drop) MUST(help_put(db, key, text));
+    if (only_drop && i % 8 > 0) MUST(help_delete(db, key));
+  }
+  MUST(kv_commit(db, 0, &help_err));
+}
+
+/* One more transaction of a handle that keeps the turn, so that its lines are not written yet. */
+static void commit_and_keep(kv *db, const char *key) {
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  MUST(help_put(db, key, "lost"));
+  MUST(kv_commit(db, KV_NO_WAIT | KV_KEEP_TURN, &help_err));
+}
+
+/* Memory is worth moving together while transactions wait for being written that will be lost: what was
+** moved is not left behind. */
+static void test_moved_and_lost(void) {
+  kv_cursor *reader;
+  kv *db = help_open_full("moved-and-lost");
+  put_many(db, false);
+  MUST(kv_cursor_open(db, &reader, &help_err));
+  put_many(db, true);
+  commit_and_keep(db, "b");
+  kv_cursor_close(reader);
+  commit_and_keep(db, "c"); /* frees what the reader held */
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  commit_and_keep(db, "d"); /* comes to move */
+  kv_pass_turn(db);
+  fail_nothing();
+  CHECK(kv_losses(db, NULL, NULL) > 0);
+  CHECK_STR(help_get(db, "b"), "-");
+  CHECK_STR(help_get(db, "d"), "-");
+  CHECK_INT(help_get(db, "k8")[0], 'x');
+  CHECK_INT(help_stats(db).keys, 2500);
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  char key[16];
+  for (int i = 0; i < 20000; i += 8) {
+    (void)sprintf(key, "k%d", i);
+    MUST(help_delete(db, key));
+  }
+  MUST(kv_commit(db, 0, &help_err));
+  MUST(kv_checkpoint(db, &help_err));
+  CHECK_INT(help_stats(db).memory_used, 0);
+  MUST(kv_close(db, &help_err));
+}
+
+static ssize_t write_but_not_to_removed(int fd, const void *data, size_t size, off_t at) {
+  struct stat facts;
+  if (fstat(fd, &facts) != 0 || facts.st_nlink > 0) return fault.real.pwrite(fd, data, size, at);
+  errno = ENOSPC;
+  return -1;
+}
+
+static void *be_rescuer(void *db) {
+  kv_error err = {.code = KV_OK};
+  CHECK_INT(kv_checkpoint(db, &err), KV_OK);
+  return NULL;
+}
+
+/* A log is removed, and a checkpoint gets the turn with a transaction that is not written yet, for which
+** there is no room: it rescues what is kept. */
+static void test_rescued_without_lost(void) {
+  pthread_t rescuer;
+  kv *db = help_open_full("rescued"), *second = help_open_full("rescued");
+  store *s = (store *)(uintptr_t)kv_store_of(db);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  MUST(help_put(db, "b", "lost"));
+  if (unlink("rescued") != 0 || pthread_create(&rescuer, NULL, be_rescuer, second) != 0) abort();
+  for (bool waits = false; !waits; usleep(1000)) {
+    pthread_mutex_lock(&s->turn.lock);
+    waits = s->turn.first != NULL;
+    pthread_mutex_unlock(&s->turn.lock);
+  }
+  ssize_t (*before)(int, const void *, size_t, off_t) = os.pwrite;
+  os.pwrite = write_but_not_to_removed;
+  int rc = kv_commit(db, KV_NO_WAIT, &help_err);
+  CHECK(rc == KV_OK || rc == KV_EFULL); /* it may have been lost by now */
+  if (pthread_join(rescuer, NULL) != 0) abort();
+  os.pwrite = before;
+  CHECK_INT(kv_losses(db, NULL, NULL), 1);
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "c", "3"));
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(kv_close(second, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("rescued");
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   faults_install();
   test_failed_flush(false);
@@ -493,5 +594,7 @@ int main(void) {
   test_full_without_waiting(KV_SYNC_NORMAL);
   test_failed_undo();
   test_undo_too_late();
+  test_moved_and_lost();
+  test_rescued_without_lost();
   return unit_done();
 }

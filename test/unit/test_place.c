@@ -5,6 +5,7 @@
 #include "fault_table.h"
 #include "log_format.h"
 #include "log_place.h"
+#include "log_write.h"
 #include "process_help.h"
 #include "side_file.h"
 
@@ -58,7 +59,7 @@ static void test_places(void) {
 static void test_unknown(void) {
   int fd = open_new("place", "x"), other = open_new("other", "x");
   fail_call(CALL_FSTAT, 1, true, EIO);
-  check_place(fd, LOG_UNKNOWN, KV_ECANTOPEN, "Input/output error");
+  check_place(fd, LOG_UNKNOWN, KV_EIO, "Input/output error");
   fail_call(CALL_STAT, 1, true, EACCES);
   check_place(fd, LOG_UNKNOWN, KV_ECANTOPEN, "Permission denied");
   fail_call(CALL_STAT, 1, true, ENOTDIR); /* a file has taken the name of its folder */
@@ -106,6 +107,11 @@ static int check_change(const share_page *page, uint64_t generation) {
   return log_place_check_change(LOG_REPLACED, page, generation, "place", &help_err);
 }
 
+static int check_flushed(const share_page *page, uint64_t generation, int fd) {
+  log_writer log = {.fd = fd, .path = "place"};
+  return log_place_check_flushed(page, generation, &log, &help_err);
+}
+
 static void test_announced(void) {
   char id[SHARE_ID_SIZE];
   share_page *page = announce(id);
@@ -113,12 +119,12 @@ static void test_announced(void) {
   int fd = open("place", O_RDONLY | O_CLOEXEC), older = open_new("older", "x");
   if (fd < 0 || fstat(fd, &facts) != 0) abort();
   CHECK_INT(check_change(page, 0), KV_OK);
-  CHECK_INT(log_place_check_flushed(page, 0, fd, "place", &help_err), KV_OK);
-  CHECK_INT(log_place_check_flushed(page, 0, older, "place", &help_err), KV_OK);
+  CHECK_INT(check_flushed(page, 0, fd), KV_OK);
+  CHECK_INT(check_flushed(page, 0, older), KV_OK);
   share_announce(page, id, facts.st_ino + 1); /* a copy of it */
   CHECK_INT(check_change(page, 0), KV_EMOVED);
   CHECK(says("was replaced"));
-  CHECK_INT(log_place_check_flushed(page, 0, older, "place", &help_err), KV_EMOVED);
+  CHECK_INT(check_flushed(page, 0, older), KV_EMOVED);
   share_announce(page, NULL, 0); /* nothing */
   CHECK_INT(check_change(page, 0), KV_EMOVED);
   CHECK_INT(check_change(page, 1), KV_OK); /* but it was told meanwhile */
