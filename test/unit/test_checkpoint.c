@@ -459,7 +459,7 @@ static void test_no_thread(void) {
   fail_threads(false);
   commit_text("a", 'b', 1000);
   CHECK(own->checkpointer.started);
-  while (atomic_load(&own->checkpointer.busy)) usleep(1000);
+  while (own->checkpointer.started && atomic_load(&own->checkpointer.busy)) usleep(1000);
   CHECK_INT(help_stats(db).checkpoints, 1);
   stop_and_compare();
 }

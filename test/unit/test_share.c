@@ -30,6 +30,18 @@ static const char *page_of(const char *path) {
 }
 
 /* Has the log open, from step 1 to step 2, and still can write then. */
+/* Where whose.test puts its lies. */
+_Static_assert(offsetof(share_page, published_seq) == 64, "");
+_Static_assert(offsetof(share_page, written_seq) == 128, "");
+_Static_assert(offsetof(share_page, brief) == 152, "");
+_Static_assert(offsetof(share_page, synced) == 160, "");
+_Static_assert(offsetof(share_page, generation) == 192, "");
+_Static_assert(offsetof(share_page, files[0].inode) == 232, "");
+_Static_assert(offsetof(share_page, files[1]) == 264, "");
+_Static_assert(offsetof(share_page, announced) == 344, "");
+_Static_assert(offsetof(share_page, turn) == 384, "");
+_Static_assert(offsetof(share_page, flush) == 448, "");
+
 static void be_holder(void *context) {
   kv *db = help_open_full(context);
   MUST(help_commit_put(db, "held", "1"));
