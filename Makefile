@@ -165,7 +165,7 @@ test: all unit fuzz-targets $(BENCH_BINS) $(REAP) | setup ## Build and run every
 	$(Q)set -f; BUILD=$(B) SAN=$(SAN) CC='$(CC)' KVSTORE_LIB='$(abspath $(SO))' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/run.sh $(TESTS)
 
-test-matrix: program $(BENCH_BINS) $(REAP) | setup ## The same in several releases of SQLite, which npm fetches.
+test-matrix: program $(BENCH_BINS) $(REAP) | setup ## The same in several releases of SQLite, which npm fetches; TESTS, RELEASES.
 	$(Q)set -f; CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDLIBS='$(LDLIBS)' \
 	  KVSTORE_BIN='$(abspath $(PROGRAM))' test/matrix.sh $(TESTS)
 

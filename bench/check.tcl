@@ -43,7 +43,7 @@ set paths {
 proc first_line {args} { return [lindex [split [exec {*}$args] \n] 0] }
 
 proc versions {} {
-  return [list compiler [first_line [environment CC cc] --version] \
+  return [list compiler [first_line {*}[environment CC cc] --version] \
     sqlite [lindex [first_line sqlite3 --version] 0] \
     libc [lindex [first_line ldd --version] end]]
 }

@@ -118,8 +118,10 @@ static int pin_newest(checkpoint *c) {
   int rc = take_turn(c);
   if (rc != KV_OK) return rc;
   c->place = log_place_of(s->queue.log.fd, s->path);
+  if (c->place == LOG_UNKNOWN) rc = log_place_error(c->place, s->path, c->err);
   if (c->is_asked && is_free(c->place)) return KV_OK;
-  rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
+  if (rc == KV_OK)
+    rc = commit_end(&s->queue, &c->copied, c->err); /* the head is what is written then */
   if (rc == KV_OK && tree_pin_head(&s->tree, &c->pin) != KV_OK) rc = no_memory(c);
   if (rc == KV_OK) rc = open_log(c);
   if (rc == KV_OK) {
@@ -339,11 +341,13 @@ static int begin_rescue(checkpoint *c) {
 static int rescue_all(checkpoint *c) {
   store *s = c->store;
   uint64_t end;
+  int rc = commit_end(&s->queue, &end, c->err); /* what is lost by now is not in the head */
+  if (rc != KV_OK) return rc;
   if (tree_pin_head(&s->tree, &c->pin) != KV_OK) return no_memory(c);
   if (c->pin.seq == 0) return log_place_error(c->place, s->path, c->err);
-  int rc = begin_rescue(c);
+  rc = begin_rescue(c);
   if (rc == KV_OK) rc = write_snapshot(c);
-  if (rc == KV_OK) rc = commit_end(&s->queue, &end, c->err); /* or a flush has failed by now */
+  if (rc == KV_OK) rc = commit_failure(&s->queue, c->err); /* a flush may have failed meanwhile */
   return rc == KV_OK ? change_file(c, -1, end) : rc;
 }
 

@@ -30,8 +30,12 @@ void commit_queue_init(commit_queue *q, tree *t, share *s) {
 
 /* Use another file, or the first one. */
 static void set_log(commit_queue *q, const log_writer *log, uint64_t generation) {
+  struct stat facts;
   if (q->log.fd >= 0 && q->log.fd != q->flushing_fd) os_close_locked(q->log.fd);
   q->log = *log;
+  bool known = os.fstat(log->fd, &facts) == 0;
+  q->log.device = known ? facts.st_dev : 0;
+  q->log.inode = known ? facts.st_ino : 0;
   q->generation = generation;
 }
 
@@ -186,12 +190,13 @@ static void lose(commit_queue *q, const kv_error *why) {
   wake_waiting(q);
 }
 
-/* The newest version that is not lost. */
+/* The newest version that is not lost: behind the last transaction that was kept there may be others with
+** its content and its number, which hold leaves that were moved. */
 static tree_version *kept_version(commit_queue *q) {
   tree_version *version = q->tree->head;
   if (!atomic_load(&q->has_lost)) return version;
   version = atomic_load(&q->tree->published);
-  while (version->seq < q->kept_seq) version = version->next;
+  while (version != q->tree->head && version->next->seq <= q->kept_seq) version = version->next;
   return version;
 }
 
@@ -218,11 +223,15 @@ uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why) {
   return losses;
 }
 
+static bool is_broken_by_others(const commit_queue *q) {
+  return q->failed == KV_OK && q->page != NULL && atomic_load(&q->page->broken) != 0;
+}
+
 /* What another process could not write or flush, this one must not go on with either. */
 static void check_others(commit_queue *q) {
-  if (q->failed != KV_OK || q->page == NULL || atomic_load(&q->page->broken) == 0) return;
+  if (!is_broken_by_others(q)) return;
   kv_error why;
-  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  int rc = log_place_check_flushed(q->page, q->generation, &q->log, &why);
   fail(q, rc != KV_OK ? rc : KV_EIO,
        rc != KV_OK ? why.text : "another process could not write or flush the log");
 }
@@ -230,7 +239,7 @@ static void check_others(commit_queue *q) {
 /* By who has the turn: what is written to a log that has lost its name is gone with its last process. */
 static void check_place(commit_queue *q) {
   kv_error why;
-  int rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, &why);
+  int rc = log_place_check_flushed(q->page, q->generation, &q->log, &why);
   if (rc != KV_OK) fail(q, rc, why.text);
 }
 
@@ -282,6 +291,7 @@ static int flush_untold(commit_queue *q, uint64_t generation, uint64_t covered, 
   if (atomic_load(&page->generation) != generation) return KV_OK; /* told meanwhile: try again */
   share_raise(&page->durable_seq, covered);
   share_raise(&page->published_seq, covered);
+  q->losses_synced = atomic_load(&q->losses); /* what was cut was the end of an older file */
   return KV_OK;
 }
 
@@ -307,7 +317,7 @@ static int flush_as_owner(commit_queue *q, bool orphaned, kv_error *err) {
   if (rc == KV_OK) rc = log_writer_sync(&log, err);
   bool synced = rc == KV_OK;
   uint64_t took_ns = os.now_ns() - start_ns;
-  if (synced) rc = log_place_check_flushed(page, generation, log.fd, log.path, err);
+  if (synced) rc = log_place_check_flushed(page, generation, &log, err);
   if (rc == KV_OK) {
     share_raise(&page->durable_seq, covered);
     share_raise(&page->published_seq, covered);
@@ -370,9 +380,19 @@ static int tell_loss(const commit_queue *q, kv_error *err) {
   return kv_error_set(err, q->loss.code, "%s", q->loss.text);
 }
 
+/* The flush did not come about: what it was to cover is due when it was. */
+static void put_off(commit_queue *q, uint64_t flushing_seq, uint64_t deadline_ns) {
+  uint64_t since_ns = q->flusher.deadline_ns; /* of a commit meanwhile */
+  q->flushing_seq = flushing_seq;
+  if (deadline_ns != 0 && (since_ns == 0 || deadline_ns < since_ns)) {
+    q->flusher.deadline_ns = deadline_ns;
+  }
+}
+
 /* Write what waits here, flush it and what others have written up to seq, let everybody know. */
 static void flush(commit_queue *q, uint64_t seq, bool patient) {
   assert(!q->flushing);
+  uint64_t deadline_ns = q->flusher.deadline_ns;
   q->flusher.deadline_ns = 0;
   write_out(q);
   if (seq > q->handed_seq && is_cut_soft(q)) seq = newest_seq(q); /* the rest is lost */
@@ -382,7 +402,7 @@ static void flush(commit_queue *q, uint64_t seq, bool patient) {
     q->flushing_seq = q->handed_seq;
     flush_through(q, seq, patient);
     q->flushing = false;
-    if (!patient && (durable_seq(q) < seq || is_cut_soft(q))) q->flushing_seq = before_seq;
+    if (!patient && (durable_seq(q) < seq || is_cut_soft(q))) put_off(q, before_seq, deadline_ns);
   }
   show(q);
   wake_waiting(q);
@@ -468,10 +488,14 @@ static void ticket_unlink(commit_queue *q, commit_ticket *ticket) {
   pthread_cond_destroy(&ticket->wake);
 }
 
-static int queue_failure(commit_queue *q, kv_error *err) {
+static int tell_failure(commit_queue *q, kv_error *err) {
   check_others(q);
-  if (q->failed == KV_OK) return KV_OK;
   return kv_error_set(err, q->failed, "%s", q->failure.text);
+}
+
+static inline int queue_failure(commit_queue *q, kv_error *err) {
+  if (q->failed == KV_OK && !is_broken_by_others(q)) return KV_OK; /* every commit asks often */
+  return tell_failure(q, err);
 }
 
 int commit_resume(commit_queue *q, kv_error *err) {
@@ -493,6 +517,13 @@ void commit_suspend(commit_queue *q) {
   write_out(q);
   take_back(q);
   q->appending = false;
+  pthread_mutex_unlock(&q->lock);
+}
+
+void commit_settle(commit_queue *q) {
+  pthread_mutex_lock(&q->lock);
+  write_out(q);
+  take_back(q);
   pthread_mutex_unlock(&q->lock);
 }
 
@@ -629,11 +660,15 @@ static bool is_interrupted(commit_queue *q, const commit_ticket *ticket) {
   return interrupted;
 }
 
+/* Whether a commit has something to wait for. The number of one that is lost is another's by now. */
+static bool is_open(const commit_queue *q, const commit_ticket *ticket) {
+  return ticket->lost ? is_cut_soft(q) : !is_done(q, ticket);
+}
+
 int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
   pthread_mutex_lock(&q->lock);
   bool full = ticket->settings.synchronous == KV_SYNC_FULL, hurries = false;
-  while (!is_done(q, ticket) && (!ticket->lost || is_cut_soft(q)) &&
-         queue_failure(q, NULL) == KV_OK) {
+  while (is_open(q, ticket) && queue_failure(q, NULL) == KV_OK) {
     if (!q->flushing && (ticket->lost || hurries || should_lead(q, ticket))) {
       flush(q, q->handed_seq, true);
       continue;
@@ -649,7 +684,7 @@ int commit_wait(commit_queue *q, commit_ticket *ticket, kv_error *err) {
     show_and_wake(q);
     if (!hurries) hurries = is_interrupted(q, ticket);
   }
-  int rc = is_done(q, ticket) ? KV_OK : queue_failure(q, err);
+  int rc = is_open(q, ticket) ? queue_failure(q, err) : KV_OK;
   if (rc == KV_OK && ticket->lost) rc = tell_loss(q, err);
   ticket_unlink(q, ticket);
   pthread_mutex_unlock(&q->lock);
@@ -730,7 +765,7 @@ int commit_queue_close(commit_queue *q, bool last, kv_error *err) {
   }
   int rc = q->promised && q->failed == KV_OK ? commit_flush(q, err) : KV_OK;
   if (!q->promised && q->stats.commits > 0 && q->log.fd >= 0 && q->failed == KV_OK) {
-    rc = log_place_check_flushed(q->page, q->generation, q->log.fd, q->log.path, err);
+    rc = log_place_check_flushed(q->page, q->generation, &q->log, err);
   }
   if (q->log.fd >= 0) os_close_locked(q->log.fd);
   buf_free(&q->filling);

@@ -150,7 +150,7 @@ void commit_suspend(commit_queue *q);
 void commit_seal_others(commit_queue *q, uint64_t seq);
 
 /* Seal the tree's edit, which has changed nothing that can be read. The caller has the right to edit
-** the tree. */
+** the tree, and has called commit_settle before the edit began. */
 void commit_seal_same(commit_queue *q);
 
 /* Show what has become visible by what others did. */
@@ -188,6 +188,10 @@ uint64_t commit_losses(commit_queue *q, uint64_t *kept_seq, kv_error *why);
 
 /* By who has the turn, before an edit begins: take what was lost from the tree. */
 void commit_take_back(commit_queue *q);
+
+/* By who has the right to edit the tree: write what was handed over, and take what was lost from the tree,
+** so that nothing of what is in it will be taken back. */
+void commit_settle(commit_queue *q);
 
 /* Wait for the ticket's durability. KV_OK: the transaction is committed and visible. Else the
 ** queue's failure: it is neither, and whether a reopened store has it cannot be said; or KV_EFULL

@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SECOND_LOOKS_MAX 8 /* a writer does not get between more; each reads a block again */
+
 struct inspection {
   log_reader reader;
   char *path;
@@ -42,6 +44,7 @@ struct inspection {
   bool header_damaged;
   bool torn; /* recovery would have cut before this place */
   bool looked_ahead;
+  unsigned second_looks; /* at places where nothing verified at first */
   uint64_t snapshot_seq; /* of the checkpoint that made the file, 0: none did */
   uint64_t promised_seq; /* the highest durable-seq of any transaction that verifies */
 };
@@ -147,6 +150,7 @@ int inspect_refresh(inspection *i, bool *shorter, kv_error *err) {
   i->line = i->sound.line;
   i->next_seq = i->sound.next_seq;
   i->torn = i->looked_ahead = false;
+  i->second_looks = 0;
   *shorter = i->reader.size < i->at;
   if (!i->original || *shorter) return KV_OK;
   i->verdict.end = i->sound.end;
@@ -198,11 +202,21 @@ static void judge(inspection *i) {
   if (i->stretch.status == INSPECT_TORN) i->torn = true;
 }
 
-/* Nothing verifies at i->at: find where something does again. */
+static int good_stretch(inspection *i, const log_transaction *t);
+
+/* Nothing verifies at i->at: find where something does again. Others may be writing, from the front to the
+** back, into room that was read a moment ago as zeros: once something behind this place is whole, what
+** stands here is all there too, so it is read again before it is called damaged or torn. */
 static int bad_stretch(inspection *i) {
   ahead a;
   int rc = look_ahead(i, &a);
   if (rc != KV_OK) return rc;
+  if (a.found && i->second_looks++ < SECOND_LOOKS_MAX) {
+    log_transaction t;
+    log_reader_refresh(&i->reader, i->reader.size);
+    rc = log_reader_transaction(&i->reader, i->at, &t);
+    if (rc != KV_ETORN) return rc == KV_OK ? good_stretch(i, &t) : rc;
+  }
   judge(i);
   i->stretch.seq = 0;
   i->stretch.end = a.found ? a.first.offset : i->reader.size;
@@ -214,7 +228,8 @@ static int bad_stretch(inspection *i) {
 /* What stands at i->at verifies. */
 static int good_stretch(inspection *i, const log_transaction *t) {
   ahead a;
-  if (t->seq == i->next_seq) {
+  bool is_first = i->header_damaged && i->at == 0; /* the header is missing: see read_row */
+  if (t->seq == i->next_seq || is_first) {
     i->stretch.status = INSPECT_OK;
   } else {
     int rc = i->looked_ahead ? KV_OK : look_ahead(i, &a);
@@ -256,7 +271,9 @@ static void describe_status(const inspection *i, inspect_row *row) {
   bool damaged = row->status == INSPECT_DAMAGED;
   if (!damaged && row->status != INSPECT_TORN) return;
   if (i->header_damaged && row->offset == 0) {
-    (void)snprintf(row->note, sizeof row->note, "the header does not verify");
+    (void)snprintf(row->note, sizeof row->note, "%s",
+                   row->whole ? "the header in front of this line is missing"
+                              : "the header does not verify");
   } else if (i->original) {
     (void)snprintf(row->note, sizeof row->note, "a crash has cut this line");
   } else if (expected == 0) {
@@ -347,6 +364,8 @@ static int read_row(inspection *i, inspect_row *row) {
   row->place = i->stretch.begin;
   row->whole = i->stretch.seq != 0;
   row->status = i->stretch.status;
+  /* A transaction that verifies stands where the header should be: that is the damage, and all of it. */
+  if (i->header_damaged && i->at == 0) row->status = INSPECT_DAMAGED;
   if (row->status == INSPECT_ROOM) return take_room(i, row);
   describe_status(i, row);
   int rc = log_reader_line(&i->reader, i->at, &line, &size, &ended);

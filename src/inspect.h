@@ -8,7 +8,8 @@
 ** transaction stands than the next, that one is told as torn or damaged, and those that follow it
 ** are in place again.
 **
-** A damaged header does not hide the transactions: log_salvage.h finds what they verify with.
+** A damaged header does not hide the transactions: log_salvage.h finds what they verify with. Where it is
+** missing, so that the file begins with a transaction which verifies, the first line alone is damaged.
 **
 ** If any row is damaged, opening refuses the log with KV_EDAMAGED, and for no other log. If any is
 ** foreign, opening refuses the file as none of ours. If none is, and any is torn, opening cuts the log off

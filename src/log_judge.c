@@ -80,9 +80,7 @@ static void judge_tail(log_verdict *v, const char *line, size_t size) {
     v->lines++;
     v->records++;
     v->end += size;
-  } else if (is_line) {
-    v->torn_size = content;
-  } else if (v->records > 0 && (content == 0 || is_cut_line(line, content))) {
+  } else if (is_line || (v->records > 0 && (content == 0 || is_cut_line(line, content)))) {
     v->torn_size = content;
   } else {
     set_foreign(v, why.text);

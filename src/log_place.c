@@ -20,7 +20,7 @@ log_place log_place_of(int fd, const char *path) {
     if (!S_ISLNK(named.st_mode)) return LOG_REPLACED;
     if (os.stat(path, &named) == 0) return is_same(&facts, &named) ? LOG_MOVED : LOG_REPLACED;
   }
-  if (facts.st_nlink == 0) return LOG_REMOVED;
+  if (facts.st_nlink == 0) return LOG_REMOVED; /* whatever has the name */
   return errno == ENOENT || errno == ENOTDIR ? LOG_MOVED : LOG_UNKNOWN;
 }
 
@@ -45,8 +45,10 @@ int log_place_error(log_place place, const char *path, kv_error *err) {
   case LOG_UNKNOWN:
     break;
   }
-  return kv_error_set(err, KV_ECANTOPEN, "cannot tell whether '%s' is still the open file: %s",
-                      path, strerror(errno));
+  int reason = errno;
+  int code = reason == EACCES ? KV_ECANTOPEN : reason == ENOMEM ? KV_ENOMEM : KV_EIO;
+  return kv_error_set(err, code, "cannot tell whether '%s' is still the open file: stat failed: %s",
+                      path, strerror(reason));
 }
 
 int log_place_check(int fd, const char *path, kv_error *err) {
@@ -91,11 +93,17 @@ int log_place_check_change(log_place place, const share_page *page, uint64_t gen
   return rc == KV_EBUSY ? log_place_error(place, path, err) : rc;
 }
 
-int log_place_check_flushed(const share_page *page, uint64_t generation, int fd, const char *path,
+/* What is open keeps its number, and no other file gets that: one question is enough, usually. */
+int log_place_check_flushed(const share_page *page, uint64_t generation, const log_writer *log,
                             kv_error *err) {
-  log_place place = log_place_of(fd, path);
+  struct stat named;
+  if (log->inode != 0 && os.lstat(log->path, &named) == 0 && named.st_ino == log->inode &&
+      named.st_dev == log->device) {
+    return KV_OK;
+  }
+  log_place place = log_place_of(log->fd, log->path);
   if (place != LOG_REMOVED && place != LOG_REPLACED) return KV_OK;
-  return log_place_check_change(place, page, generation, path, err);
+  return log_place_check_change(place, page, generation, log->path, err);
 }
 
 int log_place_mounted(const char *path, kv_error *err) {

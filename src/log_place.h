@@ -32,10 +32,13 @@ typedef enum log_place {
   LOG_UNKNOWN   /* the system does not tell; errno has the reason */
 } log_place;
 
+struct log_writer;
+
 /* Where the name of the log that is open as fd leads. */
 log_place log_place_of(int fd, const char *path);
 
-/* KV_OK for LOG_IN_PLACE; else KV_EMOVED, or KV_ECANTOPEN for LOG_UNKNOWN, with a text. */
+/* KV_OK for LOG_IN_PLACE; else KV_EMOVED with a text. For LOG_UNKNOWN, which is not moved: KV_EIO, or
+** KV_ECANTOPEN, KV_ENOMEM by errno, so nothing may be called in between. */
 int log_place_error(log_place place, const char *path, kv_error *err);
 
 /* Both. */
@@ -55,11 +58,11 @@ int log_place_compare(int fd, const char *path, const share_file *file, const ch
 int log_place_check_change(log_place place, const share_page *page, uint64_t generation,
                            const char *path, kv_error *err);
 
-/* By a flush of the file of that generation, open as fd: whether the file has lost its name, so that a
+/* By a flush of the file of that generation, which the writer has open: whether the file has lost its name, so that a
 ** commit to it would not last, but for a checkpoint, which has everything in the new file. Results of
 ** log_place_check_change. */
-int log_place_check_flushed(const share_page *page, uint64_t generation, int fd, const char *path,
-                            kv_error *err);
+int log_place_check_flushed(const share_page *page, uint64_t generation,
+                            const struct log_writer *log, kv_error *err);
 
 /* KV_OK, or KV_ECANTOPEN if the log is mounted by itself: no file can be given its name then. */
 int log_place_check_mount(const char *path, kv_error *err);

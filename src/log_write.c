@@ -78,11 +78,11 @@ int log_writer_rewrite(const log_writer *w, uint64_t from, uint64_t end, kv_erro
   for (uint64_t at = from; at < end;) {
     size_t size = end - at < sizeof part ? (size_t)(end - at) : sizeof part;
     ssize_t got = os_read_all(w->fd, part, size, at);
-    if (got == 0) {
+    if (got >= 0 && (size_t)got < size) {
       return kv_error_set(err, KV_EIO, "'%s' ends at byte %" PRIu64 ", before what was committed",
-                          w->path, at);
+                          w->path, at + (uint64_t)got);
     }
-    if (got != (ssize_t)size) {
+    if (got < 0) {
       rc = log_error(err, "read", w->path);
     } else if (os_write_all(w->fd, part, size, at) != 0) {
       rc = log_error(err, "write", w->path);
@@ -168,14 +168,17 @@ static int draft_open(log_draft *draft, int flags, const rights *like) {
 ** name, or been dropped, between our open and our lock. */
 static int draft_lock(log_draft *draft, struct stat *facts, kv_error *err) {
   struct stat named;
-  int fd = draft->writer.fd;
-  if (os.lock(fd, false, 0, 0) == 0 && os.fstat(fd, facts) == 0 && facts->st_nlink == 1 &&
-      os.stat(draft->temporary_path, &named) == 0 && is_same_file(facts, &named)) {
-    return KV_OK;
+  int fd = draft->writer.fd, rc = KV_OK;
+  bool ours = os.lock(fd, false, 0, 0) == 0;
+  if (ours && os.fstat(fd, facts) != 0) rc = log_error(err, "fstat", draft->temporary_path);
+  if (ours && rc == KV_OK && os.stat(draft->temporary_path, &named) != 0) {
+    ours = false;
+    if (errno != ENOENT) rc = log_error(err, "stat", draft->temporary_path);
   }
+  if (rc == KV_OK && ours && facts->st_nlink == 1 && is_same_file(facts, &named)) return KV_OK;
   os.close(fd);
   draft->writer.fd = -1;
-  return draft_busy(draft, err);
+  return rc == KV_OK ? draft_busy(draft, err) : rc;
 }
 
 /* Create the file anew, locked. What a crash left is removed, not emptied: it could be another user's,

@@ -32,6 +32,8 @@ typedef struct log_writer {
   uint64_t end;        /* offset behind the last transaction */
   uint64_t size;       /* of the file; end <= size, zeros between */
   uint64_t synced_end; /* what is before this is on stable storage */
+  uint64_t device;     /* of the open file, and ... */
+  uint64_t inode;      /* ... its number, for log_place_check_flushed; 0: not known */
 } log_writer;
 
 /* Read the header of an open file. KV_EBUSY: it has none; KV_EIO. */

@@ -38,6 +38,21 @@
 #define ROOT_REGION(what, data, size) ((void)0)
 #endif
 
+/* A lock that is made anew where nobody has it any more: who follows the locks has to know. */
+#if defined(__SANITIZE_THREAD__)
+#define FOLLOWS_LOCKS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FOLLOWS_LOCKS 1
+#endif
+#endif
+#ifdef FOLLOWS_LOCKS
+#include <sanitizer/tsan_interface.h>
+#define LOCK_IS_FREE(lock) (__tsan_mutex_pre_unlock((lock), 0), __tsan_mutex_post_unlock((lock), 0))
+#else
+#define LOCK_IS_FREE(lock) ((void)0)
+#endif
+
 /* --- forks ------------------------------------------------------------------------------------ */
 
 /* What a forked child gets rid of. Locks belong to the open file, which lives as long as any process
@@ -72,7 +87,9 @@ static void after_fork_in_child(void) {
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   }
   kept.fd_count = kept.map_count = 0;
-  (void)pthread_rwlock_init(&kept.calls, NULL); /* the parent's thread has it, which is not here */
+  /* The parent's thread has it, which is not here. */
+  LOCK_IS_FREE(&kept.calls);
+  (void)pthread_rwlock_init(&kept.calls, NULL);
 }
 
 static void register_handlers(void) {

@@ -248,26 +248,36 @@ static bool slab_is_full(const pool_slab *slab) {
   return slab->free == NULL && slab->uncut + slab->size > SLAB_SIZE;
 }
 
-static void *small_alloc(pool *p, size_t size) {
-  unsigned class = class_of(size);
+static void slab_filled(pool *p, pool_slab *slab) {
+  slab_unlist(p, slab);
+  pass_over_chosen(p, slab->class);
+}
+
+/* Cut a block from a slab, a new one if there is none with room. */
+static void *cut(pool *p, size_t size, unsigned class) {
   pool_slab *slab = p->slabs[class].first;
   if (slab == NULL && (slab = slab_new(p, size, class)) == NULL) return NULL;
-  void *block = slab->free;
-  if (block != NULL) {
-    UNPOISON(block, size);
-    memcpy(&slab->free, block, sizeof(void *));
-    __builtin_prefetch(slab->free, 1); /* the next one asked for */
-  } else {
-    block = (char *)slab + slab->uncut;
-    UNPOISON(block, size);
-    slab->uncut += slab->size;
-  }
+  void *block = (char *)slab + slab->uncut;
+  UNPOISON(block, size);
+  slab->uncut += slab->size;
   slab->used++;
   slab->region->live += slab->size;
-  if (slab_is_full(slab)) {
-    slab_unlist(p, slab);
-    pass_over_chosen(p, class);
-  }
+  if (slab_is_full(slab)) slab_filled(p, slab);
+  return block;
+}
+
+static inline void *small_alloc(pool *p, size_t size) {
+  unsigned class = class_of(size);
+  pool_slab *slab = p->slabs[class].first;
+  if (slab == NULL || slab->free == NULL) return cut(p, size, class);
+  void *block = slab->free, *next;
+  UNPOISON(block, size);
+  memcpy(&next, block, sizeof next);
+  __builtin_prefetch(next, 1); /* the next one asked for */
+  slab->free = next;
+  slab->used++;
+  slab->region->live += slab->size;
+  if (next == NULL && slab_is_full(slab)) slab_filled(p, slab);
   return block;
 }
 

@@ -110,6 +110,7 @@ static void begin_run(run *n, const inspect_row *row) {
 static int take_row(repair *r, run *n, const inspect_row *row) {
   int rc = KV_OK;
   if (row->status == INSPECT_HEADER || row->status == INSPECT_ROOM) return KV_OK;
+  if (row->offset == 0) r->summary.header_missing = row->whole;
   if (!n->any || n->piece.offset != row->place) {
     rc = finish_run(r, n);
     begin_run(n, row);

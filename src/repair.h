@@ -55,6 +55,7 @@ typedef struct repair_summary {
   uint64_t missing;    /* transactions in all gaps */
   uint64_t base_seq;   /* of the new log */
   size_t losses, gaps; /* how many of each */
+  bool header_missing; /* a transaction that verifies begins the file: there is no header to lose */
 } repair_summary;
 
 /* Called now and then with how many bytes of how many are done. NULL: not called. */

@@ -250,6 +250,7 @@ static void give_up(share *s) {
 
 /* Whether the page was ever made ready, by whatever process. */
 static bool is_page(const share_page *page) {
+  assert(page != NULL);
   return memcmp(page->magic, magic, sizeof magic) == 0 &&
          atomic_load_explicit(&page->ready, memory_order_acquire) == 1;
 }
@@ -468,11 +469,11 @@ bool share_lock_try(share *s, share_lock *lock, share_watch *watch, bool *orphan
 }
 
 void share_lock_pass(share *s, share_lock *lock) {
-  uint64_t word = atomic_load(&lock->word);
-  do {
+  uint64_t word = word_of(s->member, 0); /* usual */
+  while (!atomic_compare_exchange_weak(&lock->word, &word, word_of(0, heir_of(word)))) {
     if (owner_of(word) != s->member) return;
     if (heir_of(word) != 0) atomic_store(&lock->reserved_ns, os.now_ns());
-  } while (!atomic_compare_exchange_weak(&lock->word, &word, word_of(0, heir_of(word))));
+  }
   if (heir_of(word) != 0 || atomic_exchange(&lock->wanted, 0) != 0) {
     atomic_fetch_add(&lock->wake, 1);
     os.wake(&lock->wake);

@@ -286,7 +286,10 @@ static int list_enter(char *path, const rights *file_rights, bool readonly, bool
 ** there is none the store is what is left of it. */
 static int check_named(const store *s, kv_error *err) {
   struct stat facts;
-  if (s->path == NULL || os.stat(s->path, &facts) != 0) return KV_OK;
+  if (s->path == NULL) return KV_OK;
+  if (os.stat(s->path, &facts) != 0) {
+    return errno == ENOENT || errno == ENOTDIR ? KV_OK : log_error(err, "stat", s->path);
+  }
   return store_check_named(s, (uint64_t)facts.st_ino, err);
 }
 

@@ -148,7 +148,7 @@ static int change_file(store *s, const share_file *file, bool *moved, kv_error *
 ** moment only: store_follow can do more about it. */
 static int follow_file(store *s, store_wait *w, kv_error *err) {
   uint64_t end_ns = 0;
-  for (;;) {
+  while (atomic_load(&s->share.page->generation) != s->follow.generation) {
     share_file file;
     share_read_file(s->share.page, &file);
     if (file.generation == s->follow.generation) return KV_OK;
@@ -170,6 +170,7 @@ static int follow_file(store *s, store_wait *w, kv_error *err) {
     }
     os_pause(SWITCH_PAUSE_NS);
   }
+  return KV_OK;
 }
 
 /* --- whether the page is right ---------------------------------------------------------------------- */
@@ -202,16 +203,8 @@ bool store_confirms_end(const store *s) {
          ends_at(s, atomic_load(&page->written_seq), share_log_end(page), &behind) == 1 && !behind;
 }
 
-int store_confirm(store *s, kv_error *err) {
-  const share_page *page = s->share.page;
-  uint64_t seq = atomic_load(&page->written_seq), end = share_end(page, s->follow.generation);
-  if (s->follow.at.original) return KV_OK;
-  bool right = s->follow.at.seq == seq && s->follow.at.end == end;
-  bool as_it_was = s->follow.confirmed.generation == s->follow.generation &&
-                   s->follow.confirmed.seq == seq && s->follow.confirmed.end == end;
-  if (right && as_it_was) return KV_OK;
-  right =
-      right && atomic_load(&page->durable_seq) <= seq && atomic_load(&page->published_seq) <= seq;
+/* Ask the log itself, if the page does not contradict what was read. */
+static int confirm_by_log(store *s, uint64_t seq, uint64_t end, bool right, kv_error *err) {
   if (right) {
     bool behind = false;
     int is = ends_at(s, seq, end, &behind);
@@ -228,6 +221,17 @@ int store_confirm(store *s, kv_error *err) {
   }
   store_note_end(s);
   return KV_OK;
+}
+
+int store_confirm(store *s, kv_error *err) {
+  const share_page *page = s->share.page;
+  uint64_t seq = atomic_load(&page->written_seq), end = share_end(page, s->follow.generation);
+  bool right = s->follow.at.seq == seq && s->follow.at.end == end &&
+               atomic_load(&page->durable_seq) <= seq && atomic_load(&page->published_seq) <= seq;
+  bool as_it_was = s->follow.confirmed.seq == seq && s->follow.confirmed.end == end &&
+                   s->follow.confirmed.generation == s->follow.generation;
+  bool known = (right && as_it_was) || s->follow.at.original;
+  return known ? KV_OK : confirm_by_log(s, seq, end, right, err);
 }
 
 /* --- with a page ------------------------------------------------------------------------------------ */
@@ -274,8 +278,12 @@ int store_find_file(store *s, kv_error *err) {
   if (fd < 0) {
     return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
   }
-  int rc = recover_header(fd, s->path, &place, NULL);
-  if (os.fstat(fd, &facts) != 0) rc = KV_EIO;
+  int rc = os.fstat(fd, &facts) == 0 ? KV_OK : log_error(err, "fstat", s->path);
+  if (rc != KV_OK) {
+    os.close(fd);
+    return rc;
+  }
+  rc = recover_header(fd, s->path, &place, NULL);
   os.close(fd);
   share_read_file(page, &file);
   share_read_announced(page, &announced);
@@ -357,7 +365,9 @@ static bool is_settled(const struct stat *facts) {
 /* Whoever wrote is gone, so that everything in the file that verifies is committed. */
 static int follow_alone(store *s, kv_error *err) {
   struct stat facts, ours;
-  if (os.stat(s->path, &facts) != 0) return KV_OK;
+  if (os.stat(s->path, &facts) != 0) {
+    return errno == ENOENT || errno == ENOTDIR ? KV_OK : log_error(err, "stat", s->path);
+  }
   int rc = os.fstat(s->follow.fd, &ours) == 0 ? KV_OK : log_error(err, "fstat", s->path);
   if (rc != KV_OK) return rc;
   /* By the file that is open; what was seen long ago may have had the number that is this one's now. */
@@ -369,7 +379,10 @@ static int follow_alone(store *s, kv_error *err) {
     rc = read_on(s, (uint64_t)facts.st_size, UINT64_MAX, err);
   } else {
     int fd = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0) return KV_OK; /* it was there a moment ago */
+    if (fd < 0 && errno == ENOENT) return KV_OK; /* it was there a moment ago */
+    if (fd < 0) {
+      return kv_error_set(err, KV_ECANTOPEN, "cannot open '%s': %s", s->path, strerror(errno));
+    }
     rc = change_anew(s, fd, 0, err);
   }
   if (rc == KV_OK) s->follow.seen = facts;

@@ -106,13 +106,15 @@ static int open_again(const store *s, int fd, int *reading, kv_error *err) {
   struct stat facts, named;
   *reading = os.open(s->path, O_RDONLY | O_NONBLOCK, 0);
   if (*reading < 0) return errno == ENOENT ? KV_OK : open_error(s, errno, err);
-  if (os.fstat(fd, &facts) == 0 && os.fstat(*reading, &named) == 0 &&
-      facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
+  int rc = KV_OK;
+  if (os.fstat(fd, &facts) != 0 || os.fstat(*reading, &named) != 0) {
+    rc = log_error(err, "fstat", s->path);
+  } else if (facts.st_dev == named.st_dev && facts.st_ino == named.st_ino) {
     return KV_OK;
   }
   os.close(*reading);
   *reading = -1;
-  return KV_OK;
+  return rc;
 }
 
 /* --- the first one ---------------------------------------------------------------------------------- */
@@ -262,8 +264,11 @@ static int open_with_others(store *s, log_writer *writer, int *reading, share_fi
     if (share_is_interrupted(limit)) {
       return kv_error_set(err, KV_EINTERRUPTED, "interrupted opening '%s'", s->path);
     }
-    bool changing = is_it || log_place_check_change(LOG_REPLACED, s->share.page, file->generation,
-                                                    s->path, NULL) == KV_OK;
+    if (!is_it) {
+      rc = log_place_check_change(LOG_REPLACED, s->share.page, file->generation, s->path, err);
+    }
+    if (rc != KV_OK && rc != KV_EMOVED) return rc; /* it cannot be told */
+    bool changing = rc == KV_OK;
     uint64_t now_ns = os.now_ns();
     if (now_ns >= limit->deadline_ns || (!changing && now_ns - began_ns >= FOREIGN_WAIT_NS)) {
       return kv_error_set(

@@ -18,10 +18,12 @@
 #define VALUES_A_SLICE 512u /* by a checkpoint: some passes, however much others change meanwhile */
 #define TRIM_LEAST ((size_t)1 << 20)
 
-/* One slice; false if it was not worth it. */
+/* One slice; false if it was not worth it. What was handed over is written first: a version with moved
+** leaves is not taken back, for they look as old as what they were copied from (tree_take_back). */
 static bool slice(store *s, size_t steps, bool closely) {
   tree *t = &s->tree;
   if (!tree_is_sparse(t, closely) || !tree_is_worth_moving(t, closely)) return false;
+  commit_settle(&s->queue);
   if (tree_edit_begin(t) != KV_OK) return false;
   if (tree_move(t, steps) == 0) {
     tree_edit_rollback(t);
@@ -73,7 +75,8 @@ static void tidy(store *s, unsigned slices, unsigned timeout_ms, bool closely) {
   char us;
   bool more = true, turn, trim = false;
   if (store_check_fork(s, NULL) != KV_OK) return;
-  while (more && slices-- > 0 && enter(s, &us, timeout_ms, &turn)) {
+  while (more && slices-- > 0 && !atomic_load(&s->checkpointer.stop) &&
+         enter(s, &us, timeout_ms, &turn)) {
     tree_reclaim(&s->tree);
     more = slice(s, STEPS, closely);
     trim |= is_trim_due(&s->tree);

@@ -184,7 +184,8 @@ tree_version *tree_edit_seal(tree *t, uint64_t seq);
 void tree_edit_rollback(tree *t);
 
 /* Take back the versions that were sealed after `to`, which is not older than the published one: the
-** next edit begins on `to`. Pins on them stay valid. Cannot fail. Requires: no edit is open. */
+** next edit begins on `to`. Pins on them stay valid. Cannot fail. Requires: no edit is open, and none of
+** them was sealed after tree_move, for what that copied is not younger than `to` and would never be freed. */
 void tree_take_back(tree *t, tree_version *to);
 
 /* Drop everything; the edit has changed nothing yet. KV_ENOMEM. */

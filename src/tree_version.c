@@ -26,6 +26,7 @@
 
 #define READERS_PER_BLOCK 64u
 #define STAMP_NONE UINT64_MAX
+#define STAMPS_FEW 4u       /* are looked at one after another */
 #define PREFETCH_AHEAD 8u   /* entries of garbage: freed ones are touched again after long */
 #define UNPUBLISHED_FEW 16u /* versions: looking at so many costs little */
 #define MUCH_GARBAGE 8192u  /* entries ... */
@@ -122,18 +123,23 @@ static uint64_t garbage_large(const tree_garbage *entry) {
   return leaf_apart_size(ref_leaf(entry->ref));
 }
 
-static void garbage_free(tree *t, const tree_garbage *entry) {
-  if (entry->since != 0 || ref_is_leaf(entry->ref)) {
-    uint64_t large = garbage_large(entry);
-    t->garbage_large -= large;
-    t->large_freed += large;
+static inline void garbage_free(tree *t, const tree_garbage *entry) {
+  tree_ref ref = entry->ref;
+  if (entry->since == 0 && (ref & 3u) == 0) { /* an inner node: most are */
+    ref_free(&t->memory, ref);
+    return;
   }
+  if (entry->since == 0 && (ref & 2u) != 0) {
+    version_free(t, (tree_version *)(ref & ~(tree_ref)3));
+    return;
+  }
+  uint64_t large = garbage_large(entry);
+  t->garbage_large -= large;
+  t->large_freed += large;
   if (entry->since != 0) {
-    free_younger(t, entry->ref, entry->since);
-  } else if (entry->ref & 2u) {
-    version_free(t, (tree_version *)(entry->ref & ~(tree_ref)3));
+    free_younger(t, ref, entry->since);
   } else {
-    ref_free(&t->memory, entry->ref);
+    ref_free(&t->memory, ref);
   }
 }
 
@@ -146,15 +152,21 @@ static void set_add(tree_stamps *set, uint64_t stamp) {
     if (i == set->size) return;
     set->size--;
   }
-  memmove(set->stamps + i + 1, set->stamps + i, (set->size - i) * sizeof set->stamps[0]);
+  if (i < set->size) {
+    memmove(set->stamps + i + 1, set->stamps + i, (set->size - i) * sizeof set->stamps[0]);
+  }
   set->stamps[i] = stamp;
   set->size++;
 }
 
 /* The first stamp of the set that is >= from, STAMP_NONE if there is none. */
 static inline uint64_t set_next(const tree_stamps *set, uint64_t from) {
-  if (set->size == 1 && set->stamps[0] >= from) return set->stamps[0]; /* usual */
+  if (set->size > 0 && set->stamps[0] >= from) return set->stamps[0]; /* usual */
   size_t low = 0, high = set->size;
+  if (high <= STAMPS_FEW) { /* usual too */
+    while (low < high && set->stamps[low] < from) low++;
+    high = low;
+  }
   while (low < high) {
     size_t middle = (low + high) / 2;
     if (set->stamps[middle] < from) {
@@ -210,9 +222,9 @@ static void prefetch_garbage(const tree_garbage *entry) {
   __builtin_prefetch((const void *)(entry->ref & ~(tree_ref)3), 1);
 }
 
-/* The first garbage entry that is gone later than a stamp. */
-static size_t garbage_after(const tree *t, uint64_t stamp) {
-  size_t low = 0, high = t->garbage_size;
+/* The first of so many garbage entries that is gone later than a stamp. */
+static size_t garbage_after(const tree *t, size_t count, uint64_t stamp) {
+  size_t low = 0, high = count;
   while (low < high) {
     size_t middle = (low + high) / 2;
     if (t->garbage[middle].gone <= stamp) {
@@ -235,8 +247,8 @@ static void reclaim_once(tree *t) {
   tree_stamps set;
   t->reclaimed_seq = atomic_load(&t->published)->seq;
   stamps_in_use(t, &set);
-  size_t kept = garbage_after(t, set_least_lost(&t->held, &set));
-  if (kept > t->garbage_held) kept = t->garbage_held;
+  size_t kept = t->garbage_held;
+  if (kept > 0) kept = garbage_after(t, kept, set_least_lost(&t->held, &set));
   for (size_t i = kept; i < t->garbage_size; i++) {
     tree_garbage *entry = &t->garbage[i];
     if (i + PREFETCH_AHEAD < t->garbage_size) prefetch_garbage(entry + PREFETCH_AHEAD);
@@ -573,7 +585,7 @@ void tree_take_back(tree *t, tree_version *to) {
   uint64_t stamp = atomic_load(&to->stamp);
   tree_version *head = t->head;
   assert(!t->edit.open && head != to);
-  size_t kept = garbage_after(t, stamp);
+  size_t kept = garbage_after(t, t->garbage_size, stamp);
   if (t->garbage_held > kept) t->garbage_held = kept;
   for (size_t i = kept; i < t->garbage_size; i++) {
     tree_garbage entry = t->garbage[i];

@@ -10,7 +10,7 @@
 #
 # Before that, an ordinary user builds the extension alone (test/bare_loadable.sh). The first full run, root's
 # without LANG, installs what is missing, and so proves that the project's own files do. test/bare_run.sh
-# is what happens inside; it looks for processes and files that are left.
+# is what happens inside; it looks for processes and files that are left. At the end clang compiles everything.
 # The very last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -60,7 +60,7 @@ run() {
   inside "$1" bash "/source/test/bare_$script.sh" "$2" "$3" "${TESTS-}" >"$out" 2>&1
   # What the run counts: the demo, the tests, what was left behind; the last of them says it ended.
   while read -r one _ bad _; do ((p += one, f += bad)); done \
-    < <(grep -aE '^(demo: |loadable: |left behind: )?[0-9]+ passed, [0-9]+ failed$' "$out" | sed 's/.*: //')
+    < <(grep -aE '^(demo: |loadable: |clang: |left behind: )?[0-9]+ passed, [0-9]+ failed$' "$out" | sed 's/.*: //')
   if [[ $script == run ]]; then
     grep -aqE '^[0-9]+ passed, [0-9]+ failed$' "$out" && grep -aq '^left behind: ' "$out" || ((++f))
   fi
@@ -86,6 +86,7 @@ for release in "${@:-bookworm trixie}"; do
     make_locale "$one" >"$BARE/$one.txt" 2>&1 || stop "no locale on $one" "$(cat "$BARE/$one.txt")"
     run "$one" root de_DE.UTF-8
     run "$one" user de_DE.UTF-8
+    run "$one" user '' clang
     rm -rf --one-file-system "${BARE:?}/$one"
   done
 done

@@ -29,8 +29,8 @@ check 'nothing is there' "$(as_user make loadable 2>&1)" "setup: this needs the 
 apt-get install libc6-dev libsqlite3-dev"$'\n'*
 apt-get -q -y install --no-install-recommends libsqlite3-dev >/tmp/install.txt 2>&1 || cat /tmp/install.txt
 rm -f /tmp/install.txt
-check 'the header is there' "$(as_user make loadable WERROR=1 2>&1; ls kvstore.so)" *kvstore.so
-check 'the library needs less' "$(as_user make static WERROR=1 2>&1; ls build/release/libkvstore.a)" *libkvstore.a
+check 'the header is there' "$(as_user make loadable WERROR=1 2>&1; ls kvstore.so)" '*kvstore.so'
+check 'the library needs less' "$(as_user make static WERROR=1 2>&1; ls build/release/libkvstore.a)" '*libkvstore.a'
 check 'the program needs more' "$(as_user make 2>&1)" "setup: this needs libuv, hiredis; as root: \
 apt-get install libuv1-dev libhiredis-dev"$'\n'*
 echo "loadable: $passed passed, $failed failed"

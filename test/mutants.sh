@@ -5,18 +5,21 @@
 #   test/mutants.sh              all of them
 #   test/mutants.sh checkpoint   those whose name or test has this in it
 #   DRY=1 test/mutants.sh        only whether each still finds its place in the sources
+#   PART=1/2 test/mutants.sh     every second one, beginning with the first; 2/2 has the others
 #
-# Each works on a copy of the sources in build/mutants. A mutant is killed if the test named with it
-# fails, or does not come to its end in time. The last line is `N killed, N survived`; exit status 1 if
-# any survived, 2 if the list no longer fits the sources.
+# Each works on a copy of the sources in build/mutants; parts that run at the same time need a clone of
+# the tree each. A mutant is killed if the test named with it fails, or does not come to its end in time.
+# If a test fails without a mutant, its mutants are not tried. The last line is `N killed, N survived`;
+# exit status 1 if any survived, 2 if any was not tried or the list no longer fits the sources.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
 TREE=$PWD/build/mutants
 LIMIT=${LIMIT:-240} # seconds for one test
 PATTERN=${1-}
-killed=0 survived=0
-declare -A sound # tests that pass without a mutant
+PART=${PART:-1/1}
+count=0 killed=0 survived=0 untried=0
+declare -A sound # of each test: how many seconds it may take with a mutant; 0: it fails without one
 
 # The copy is kept between calls, so that only what differs is compiled.
 prepare() {
@@ -45,30 +48,46 @@ build() { # TEST: leave its command in the array `run`
   make -C "$TREE" --no-print-directory SETUP=: CI= WERROR= CFLAGS="-O1 -g" "${targets[@]}" >"$TREE/build.txt" 2>&1
 }
 
-# passes: whether the test in `run` does, in a folder of its own.
+# passes SECONDS: whether the test in `run` does so in time, in a folder of its own.
 passes() {
+  local limit=$1
   if [[ ${run[0]} == env ]]; then
-    (cd "$TREE" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+    (cd "$TREE" && timeout -k 5 "$limit" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
   else
     rm -rf "$TREE/tmp" && mkdir "$TREE/tmp" &&
-      (cd "$TREE/tmp" && timeout -k 5 "$LIMIT" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
+      (cd "$TREE/tmp" && timeout -k 5 "$limit" "${run[@]}" >"$TREE/run.txt" 2>&1 </dev/null)
   fi
 }
 
-# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each.
+# Without a mutant a test has to pass, or its failing would say nothing. Asked once for each. How long
+# that took tells when a mutant has to be taken for one that never ends.
 check_sound() { # TEST
-  [[ ${sound[$1]-} ]] && return
-  build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
-  passes || { echo "$1 fails as it is" >&2; cat "$TREE/run.txt" >&2; exit 2; }
-  sound[$1]=yes
+  local start=$SECONDS limit
+  if [[ ! ${sound[$1]-} ]]; then
+    build "$1" || { cat "$TREE/build.txt" >&2; exit 2; }
+    if passes "$LIMIT"; then
+      limit=$((30 + 3 * (SECONDS - start)))
+      sound[$1]=$((limit < LIMIT ? limit : LIMIT))
+    else
+      echo "$1 fails as it is" >&2
+      cat "$TREE/run.txt" >&2
+      sound[$1]=0
+    fi
+  fi
+  ((sound[$1] > 0))
 }
 
 # mutant NAME TEST FILE PERL...: apply each PERL to the whole text of FILE; TEST has to fail then.
 mutant() {
-  local name=$1 test=$2 file=$3 start perl why
+  local name=$1 test=$2 file=$3 start perl why=
   shift 3
   [[ "$name $test" == *"$PATTERN"* ]] || return
-  [[ ${DRY-} ]] || check_sound "$test"
+  ((++count % ${PART#*/} == ${PART%/*} % ${PART#*/})) || return
+  if [[ ! ${DRY-} ]] && ! check_sound "$test"; then
+    printf '%-46s %-24s        not tried\n' "$name" "$test"
+    ((++untried))
+    return
+  fi
   start=$SECONDS
   cp "src/$file" "$TREE/src/$file.mutant"
   for perl; do
@@ -76,11 +95,12 @@ mutant() {
     perl -0pi -e "$perl" "$TREE/src/$file.mutant"
     if cmp -s "$TREE/src/$file.mutant" "$TREE/src/$file.before"; then
       echo "$name: $file has nothing like this any more: $perl" >&2
-      exit 2
+      why='not tried'
     fi
   done
-  if [[ ${DRY-} ]]; then
+  if [[ $why || ${DRY-} ]]; then
     rm -f "$TREE/src/$file.mutant" "$TREE/src/$file.before"
+    [[ $why ]] && ((++untried))
     return
   fi
   mv "$TREE/src/$file.mutant" "$TREE/src/$file"
@@ -88,14 +108,19 @@ mutant() {
   if ! build "$test"; then
     echo "$name: does not compile" >&2
     cat "$TREE/build.txt" >&2
-    exit 2
+    cp "src/$file" "$TREE/src/$file"
+    ((++untried))
+    return
   fi
-  passes 2>/dev/null
+  passes "${sound[$test]}" 2>/dev/null
   local rc=$?
   case $rc in
     0) why=SURVIVED ;;
     124 | 137) why='killed: did not end' ;;
-    *) why="killed: $(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt" | sed -E 's#^( +|test/(unit|fuzz)/)##' | cut -c 1-60)" ;;
+    *)
+      why=$(grep -aE -m 1 'failed: |ssertion|\.[ch]:[0-9]+: |: FAILED$' "$TREE/run.txt")
+      why="killed: $(sed -E 's#^( +|test/(unit|fuzz)/)##' <<<"${why:-exit status $rc}" | cut -c 1-60)"
+      ;;
   esac
   if ((rc == 0)); then ((++survived)); else ((++killed)); fi
   printf '%-46s %-24s %3d s  %s\n' "$name" "$test" $((SECONDS - start)) "$why"
@@ -119,7 +144,7 @@ mutant 'a flush that fails counts' 'test_crash failed' commit.c \
   's/if \(rc == KV_OK\) \{\n    share_raise/if (rc != 1) {\n    share_raise/' \
   's/if \(rc != KV_OK\) return rc;\n  if \(q->log.fd == log.fd/if (q->log.fd == log.fd/'
 mutant 'goes on after a failed flush' 'test_kv_faults' commit.c \
-  's/(share_lock_pass\(s, &q->page->flush\);\n    )if \(rc != KV_OK\) fail\(q, rc, why.text\);\n/$1if (rc != KV_OK) share_raise(\&q->page->durable_seq, seq);\n/'
+  's/(flush\);\n    if \(rc != KV_OK\)) fail\(q, rc, why.text\);/$1 share_raise(\&q->page->durable_seq, seq);/'
 mutant 'pages that a failed flush left clean stay so' 'test_crash failed' log_write.c \
   's/(void log_writer_soil\(log_writer \*w\) \{\n)/$1  if (w->end > 0) return;\n/'
 mutant 'closing does not flush' 'test_crash' commit.c \
@@ -134,7 +159,13 @@ mutant 'a full disk is for ever' 'test_kv_faults' commit.c \
 mutant 'what the full disk refused is seen' 'test_kv_faults' commit.c \
   's/  tree_take_back\(q->tree, kept_version\(q\)\);\n//'
 mutant 'what the full disk refused can come back' 'test_commit' commit.c \
-  's/\(!ticket->lost \|\| is_cut_soft\(q\)\)/!ticket->lost/'
+  's/return ticket->lost \? is_cut_soft\(q\) : /return !ticket->lost \&\& /'
+mutant 'a lost commit is done by its number' 'test_commit' commit.c \
+  's/return ticket->lost \? is_cut_soft\(q\) : (!is_done\(q, ticket\));/return $1 \&\& (!ticket->lost || is_cut_soft(q));/'
+mutant 'what was moved is taken back to' 'test_commit' commit.c \
+  's/while \(version != q->tree->head && version->next->seq <= q->kept_seq\)/while (version->seq < q->kept_seq)/'
+mutant 'moves on what may be lost' 'test_kv_faults' store_tidy.c \
+  's/  commit_settle\(&s->queue\);\n//'
 mutant 'an edit on what was refused is committed' 'test_commit' commit.c \
   's/    rc = tell_loss\(q, err\); \/\* the edit[^\n]*\n//'
 mutant 'what was taken back is not freed' 'test_tree_versions' tree_version.c \
@@ -188,12 +219,19 @@ mutant 'who does not flush does not ask' 'moved_log.test' commit.c \
   's/    check_place\(q\);\n//'
 mutant 'a checkpoint of another process is a foreign file' 'test_checkpoint_stops' checkpoint.c \
   's/  share_announce\(page, c->file.id, c->file.inode\);\n//'
+mutant 'a log that cannot be looked at was replaced' 'test_fault_lives' store_join.c \
+  's/    rc = log_error\(err, "fstat", s->path\);\n  \} else if/  } else if/'
+mutant 'a question that fails is an answer' 'test_fault_lives' log_place.c \
+  's/return errno == ENOENT \|\| errno == ENOTDIR \? LOG_MOVED : LOG_UNKNOWN/return LOG_MOVED/'
 mutant 'a copy of the log is the log' 'moved_log.test' share.c \
   's/ && \(file->inode == 0 \|\| file->inode == inode\);/;/'
 mutant 'after a death the log is whatever is there' 'moved_log.test' store_follow.c \
   's/  if \(rc != KV_OK \|\| announced.id\[0\].*?LOG_REPLACED, s->path, err\);\n  \}\n//s'
 mutant 'a checkpoint by itself takes a free name' 'moved_log.test' checkpoint.c \
   's/if \(c->is_asked && is_free\(c->place\)\)/if (is_free(c->place))/'
+mutant 'a rescue has what was lost' 'test_kv_faults' checkpoint.c \
+  's/(  uint64_t end)(;\n  int rc =) commit_end\(&s->queue, &end, c->err\); \/\* what is lost[^\n]*\n  if \(rc != KV_OK\) return rc;\n/$1 = 0$2 KV_OK;\n/' \
+  's/rc = commit_failure\(&s->queue, c->err\); \/\* a flush/rc = commit_end(\&s->queue, \&end, c->err); \/* a flush/'
 mutant 'a rescue has what was refused' 'moved_log.test' checkpoint.c \
   's/tree_pin_published\(&s->tree, &c->pin\)/tree_pin_head(\&s->tree, \&c->pin)/'
 mutant 'a foreign file is damage' 'moved_log.test' check.c \
@@ -304,6 +342,8 @@ mutant 'bug: zeros for a snapshot are room' 'checkpoint.test' inspect.c \
   's/used == 0 && !missing/used == 0/'
 mutant 'bug: a member is its own heir' 'test_share' share.c \
   's/if \(reserved \|\| heir == s->member\) heir = 0;/if (reserved) heir = 0;/'
+mutant 'bug: more is durable than there is' 'test_page_lies' store_follow.c \
+  's/atomic_load\(&page->durable_seq\) <= seq && (atomic_load\(&page->published_seq\) <= seq;\n  bool as_it_was)/$1/'
 mutant 'bug: a reader waits for a dead checkpoint' 'test_checkpoint_stops' store_follow.c \
   's/: os.now_ns\(\) \+ SWITCH_SOON_NS/: os.now_ns() + 10000000000u/' \
   's/if \(rc != KV_EBUSY \|\| s->share.member == 0\) return rc;/if (rc <= KV_OK) return rc;/'
@@ -346,6 +386,12 @@ mutant 'a REAL with digits too many is read' 'fuzz_record' log_format.c \
   's/d.count > DBL_DIG \|\| fabs/fabs/'
 mutant 'inspection forgets the last promise' 'fuzz_log' inspect.c \
   's/promised_seq >= i->next_seq/promised_seq > i->next_seq/'
+mutant 'a transaction in the place of the header is damaged' 'tools_check.test' inspect.c \
+  's/ \|\| is_first\) \{/ || (is_first \&\& false)) {/'
+mutant 'a missing header is no loss' 'fuzz_log' repair.c \
+  's/  if \(row->offset == 0\) r->summary.header_missing[^\n]*\n//'
+mutant 'what was read while it was written is damaged' 'test_inspect' inspect.c \
+  's/a.found && i->second_looks\+\+/!a.found \&\& i->second_looks++/'
 mutant 'opening forgets the last promise' 'fuzz_log' recover.c \
   's/t->durable_seq < p->damaged_seq\)/t->durable_seq <= p->damaged_seq)/'
 mutant 'repair keeps a number twice' 'fuzz_log' repair.c \
@@ -370,7 +416,7 @@ mutant 'a connection is closed while it is looked at' 'server_observe.test' cli/
 mutant 'MONITOR shows passwords' 'server_observe.test' cli/monitor.c \
   's/i > 0 && x->command->flags & CMD_SECRET/i > x->count/'
 mutant 'a lost write is acknowledged' 'disk_full.test' cli/conn.c \
-  's/  if \(kept == c->hold_count && \(!depends/  if (kept <= c->hold_count || (!depends/'
+  's/  if \(kept == c->hold_count && \(!depends/  if (kept < c->hold_count) {\n    conn_publish(c, UINT64_MAX);\n    return;\n  }\n$&/'
 mutant 'a size is forgotten between two pieces' 'fuzz_resp' cli/resp.c \
   's/    p->has_size = false;\n//'
 mutant 'a name with a NUL is another name' 'fuzz_command' cli/command.c \
@@ -398,7 +444,7 @@ mutant 'a cut line is lost by the conversion' 'convert.test' recover.c \
 mutant 'a conversion that failed once forgets where the log ends' 'test_kv_faults' recover.c \
   's/found->end = verdict\.end;//'
 mutant 'a conversion that fails leaves the cut line twice' 'convert.test' recover.c \
-  's/if \(rc != KV_OK\) os\.unlink\(name\);//'
+  's/if \(rc != KV_OK\) os\.unlink\(name\); \/\* the log still has it \*\///'
 mutant 'the draft of a conversion that was killed stays' 'convert.test' store_join.c \
   's/  log_draft_clean\(s->path\);\n//'
 mutant 'a log may be a side file of a database' 'side_files.test' side_file.c \
@@ -499,6 +545,8 @@ mutant 'rare: waits though it is durable' 'test_commit' commit.c \
   's/  if \(durable >= seq\) return true;\n//'
 mutant 'rare: does not see that another has failed' 'test_process_stops' commit.c \
   's/(static void check_others\(commit_queue \*q\) \{\n)/$1  if (q != NULL) return;\n/'
+mutant 'rare: a flush that is put off is forgotten' 'test_commit' commit.c \
+  's/if \(deadline_ns != 0 && \(since_ns == 0/if (deadline_ns == 1 \&\& (since_ns == 0/'
 mutant 'rare: tries again what another could not flush' 'test_commit' commit.c \
   's/if \(q->failed == KV_OK && \(durable_seq\(q\) < seq \|\| is_cut_soft\(q\)\)\) \{\n/if (durable_seq(q) < seq || is_cut_soft(q)) {\n/'
 mutant 'rare: does not sync the name of an untold file' 'test_commit' commit.c \
@@ -614,5 +662,7 @@ mutant 'rare: a number beyond all' 'test_log_format' log_format.c \
 mutant 'rare: fstat fails, so it is no file' 'test_inspect' inspect.c \
   's/rc = fstat_error\(path, err\);/rc = kv_error_set(err, KV_ECANTOPEN, "no");/'
 
+((untried == 0)) || echo "$untried not tried"
 echo "$killed killed, $survived survived"
+((untried == 0)) || exit 2
 ((survived == 0))

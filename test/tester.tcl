@@ -219,7 +219,7 @@ proc strace {args} {
 # What only root can do is a test for root alone; the runner passes the line on.
 proc as_root {name} {
   if {[exec id -u] == 0} { return 1 }
-  puts "skipped, since only root can do it: $name"
+  puts "skipped (needs root): $name"
   return 0
 }
 

@@ -14,33 +14,34 @@ static void depend_on(conn *c, uint64_t seq) {
   if (seq > c->depends_seq) c->depends_seq = seq;
 }
 
-static kv_cursor *newest_cursor(call *x, kv_error *err) {
+static int refresh_newest(call *x, kv_error *err) {
   server *s = x->server;
   if (!s->is_newest_fresh) {
     int rc = x->in_transaction ? kv_cursor_refresh(s->newest, err)
                                : kv_cursor_refresh_newest(s->newest, err);
-    if (rc != KV_OK) return NULL;
+    if (rc != KV_OK) return rc;
     s->is_newest_fresh = true;
   }
   if (!x->in_transaction) depend_on(x->conn, kv_cursor_seq(s->newest));
-  return s->newest;
+  return KV_OK;
 }
 
-static kv_cursor *seen_cursor(call *x, kv_error *err) {
+static int refresh_seen(call *x, kv_error *err) {
   server *s = x->server;
-  if (!s->is_seen_fresh) {
-    if (kv_cursor_refresh(s->seen, err) != KV_OK) return NULL;
-    s->is_seen_fresh = true;
-  }
-  return s->seen;
+  int rc = s->is_seen_fresh ? KV_OK : kv_cursor_refresh(s->seen, err);
+  s->is_seen_fresh = rc == KV_OK;
+  return rc;
 }
 
 kv_cursor *call_cursor(call *x) {
   bool is_ahead = x->in_transaction || x->conn->depends_seq > x->server->published;
   kv_error err;
-  kv_cursor *cursor = is_ahead ? newest_cursor(x, &err) : seen_cursor(x, &err);
-  if (cursor == NULL) call_fail(x, &err);
-  return cursor;
+  int rc = is_ahead ? refresh_newest(x, &err) : refresh_seen(x, &err);
+  if (rc != KV_OK) {
+    call_fail(x, &err);
+    return NULL;
+  }
+  return is_ahead ? x->server->newest : x->server->seen;
 }
 
 call_found call_find(call *x, const resp_arg *key, kv_value *out) {

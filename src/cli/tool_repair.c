@@ -146,6 +146,8 @@ static int tell_plan(const request *q, const repair *plan, const repair_summary 
                      kv_error *err) {
   size_t shown = sum->losses;
   if (q->limit > 0 && shown > q->limit) shown = (size_t)q->limit;
+  if (sum->header_missing)
+    printf("%s: the header is missing; a new one takes its place\n", q->path);
   int rc = print_losses(q, plan, shown, err);
   if (rc != KV_OK) return rc;
   if (shown < sum->losses) {

@@ -322,7 +322,10 @@ static void check_repair(const told *t, size_t size, bool prefix_only, int opene
   if (opened == KV_OK && !torn) {
     FUZZ_CHECK(s.losses == 0 && s.gaps == 0, "%zu losses of a sound log", s.losses);
   }
-  if (opened == KV_EDAMAGED) FUZZ_CHECK(s.losses + s.gaps + s.moved > 0, "refused, no loss");
+  if (opened == KV_EDAMAGED) {
+    FUZZ_CHECK(s.losses + s.gaps + s.moved > 0 || s.header_missing, "refused, no loss");
+  }
+  if (s.header_missing) FUZZ_CHECK(opened == KV_EDAMAGED, "opened %d without a header", opened);
   if (!s.facts.original) FUZZ_CHECK(s.kept <= t->whole, "more is kept than is whole");
   if (!s.facts.original && s.kept > 0 && !prefix_only) {
     FUZZ_CHECK(s.base_seq + s.kept + s.missing == t->last_seq,

@@ -369,6 +369,23 @@ static void test_flush_unless_busy(void) {
   stop(KV_OK);
 }
 
+/* Another process flushes, so that the flush is left to it. It need not cover a NORMAL commit of ours: that
+** is still flushed when its time has come. */
+static void test_flush_put_off(void) {
+  commit_ticket ticket;
+  start();
+  atomic_store(&page.members[1], 1);
+  atomic_store(&page.flush.word, 1u << 12 | 2u);
+  MUST(hand_over(&ticket, KV_SYNC_NORMAL, 100, 300, 1));
+  CHECK_INT(commit_flush_unless_busy(&queue, &help_err), KV_EBUSY);
+  atomic_store(&page.flush.word, 0);
+  CHECK_INT(commit_wait(&queue, &ticket, &help_err), KV_OK);
+  unsigned end = now_ms() + PATIENCE_MS;
+  while (atomic_load(&page.durable_seq) < 1 && now_ms() < end) usleep(1000);
+  CHECK_INT(atomic_load(&page.durable_seq), 1);
+  stop(KV_OK);
+}
+
 /* --- no thread can be started ---------------------------------------------------------------------------- */
 
 /* Then a NORMAL commit flushes itself. */
@@ -455,7 +472,7 @@ static void test_failed_write(void) {
   CHECK_INT(queue.stats.flushes, 1);
   CHECK_INT(visible(), 0);
   /* An edit that began on what is lost is refused; one that begins anew is not. */
-  CHECK_INT(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2), KV_EFULL);
+  if (!CHECK_INT(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 2), KV_EFULL)) exit(unit_done());
   commit_take_back(&queue);
   MUST(hand_over(&ticket, KV_SYNC_FULL, 1, NOW, 3));
   MUST(commit_wait(&queue, &ticket, &help_err));
@@ -474,6 +491,64 @@ static void test_failed_write(void) {
   stop(KV_OK);
 }
 
+/* The number of what was lost is another's, which can be seen at once: that does not say that the cut is
+** durable, without which a crash could bring the lost one back. */
+static void test_lost_number(void) {
+  commit_ticket lost, other;
+  uint64_t end = 0;
+  start();
+  MUST(hand_over(&lost, KV_SYNC_FULL, 2, LATER, 1));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  CHECK_INT(commit_end(&queue, &end, &help_err), KV_OK);
+  fail_nothing();
+  MUST(hand_over(&other, KV_SYNC_OFF, 1, LATER, 2));
+  CHECK_INT(other.seq, lost.seq);
+  CHECK_INT(visible(), 2);
+  CHECK_INT(queue.stats.flushes, 0);
+  CHECK_INT(commit_wait(&queue, &lost, &help_err), KV_EFULL);
+  CHECK_INT(queue.stats.flushes, 1);
+  CHECK_INT(commit_wait(&queue, &other, &help_err), KV_OK);
+  stop(KV_OK);
+}
+
+/* A part of the tree is moved between what is kept and what is lost: that is kept, with all its memory. */
+static void test_lost_behind_moved(void) {
+  commit_ticket tickets[2];
+  kv_value value = {.type = KV_TEXT, .data = "0123456789 0123456789 0123456789", .size = 32};
+  char key[16];
+  start();
+  MUST(tree_edit_begin(&versions));
+  for (int i = 0; i < 5000; i++) {
+    MUST(tree_put(&versions, key, (size_t)sprintf(key, "k%d", i), &value, NULL));
+  }
+  for (int i = 0; i < 5000; i++) {
+    if (i % 8 > 0) MUST(tree_delete(&versions, key, (size_t)sprintf(key, "k%d", i), NULL));
+  }
+  commit_seal_same(&queue);
+  MUST(hand_over(&tickets[0], KV_SYNC_FULL, 1, NOW, 1));
+  commit_settle(&queue);
+  CHECK_INT(atomic_load(&page.written_seq), 1);
+  MUST(tree_edit_begin(&versions));
+  CHECK(tree_move(&versions, 100000) > 0);
+  commit_seal_same(&queue);
+  size_t bytes = atomic_load(&versions.memory.bytes);
+  MUST(hand_over(&tickets[1], KV_SYNC_FULL, 2, LATER, 2));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  commit_settle(&queue);
+  fail_nothing();
+  CHECK_INT(commit_wait(&queue, &tickets[0], &help_err), KV_OK);
+  CHECK_INT(commit_wait(&queue, &tickets[1], &help_err), KV_EFULL);
+  CHECK_INT(visible(), 1);
+  tree_reclaim(&versions);
+  CHECK(atomic_load(&versions.memory.bytes) <= bytes);
+  MUST(tree_edit_begin(&versions));
+  MUST(tree_edit_clear(&versions));
+  commit_seal_same(&queue);
+  tree_reclaim(&versions);
+  CHECK_INT(atomic_load(&versions.memory.bytes), 0);
+  stop(KV_OK);
+}
+
 int main(void) {
   faults_install();
   test_durable_and_not_told();
@@ -487,8 +562,11 @@ int main(void) {
   test_replaced_in_flight();
   test_not_covered();
   test_flush_unless_busy();
+  test_flush_put_off();
   test_no_flush_thread();
   test_no_flush_thread_in_flight();
   test_failed_write();
+  test_lost_number();
+  test_lost_behind_moved();
   return unit_done();
 }

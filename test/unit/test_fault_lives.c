@@ -46,6 +46,17 @@ static int put_large(kv *db, int n) {
   return kv_put(db, key, strlen(key), &value, NULL, &help_err);
 }
 
+/* The file keeps its place: that it has lost it may be said only where the system said so. A question that
+** failed for any other reason has told nothing. */
+static void check_moved(int rc) {
+  bool asked = fault.failed_call == CALL_STAT || fault.failed_call == CALL_OPEN;
+  bool said = fault.failed > 0 && asked && fault.reason == ENOENT;
+  if (!CHECK(rc != KV_EMOVED || said)) {
+    printf("  %s, errno %d: %s\n", fault_call_names[fault.failed_call], fault.reason,
+           help_err.text);
+  }
+}
+
 static void live_commits(kv *db, life *l, int to) {
   for (int n = l->tried + 1; n <= to; n++) {
     int rc = kv_begin(db, 0, &help_err);
@@ -60,6 +71,7 @@ static void live_commits(kv *db, life *l, int to) {
     }
     if (rc != KV_OK) {
       CHECK(help_err.code == rc && help_err.text[0] != '\0');
+      check_moved(rc);
       if (rc == KV_EFULL) l->tried = l->acknowledged; /* it is nowhere, and can be tried again */
       return;
     }
@@ -71,7 +83,7 @@ static kv *live_open(const life *l) {
   kv_options options = help_options("life", l->synchronous, 3, 0);
   kv *db = NULL;
   if (l->synchronous == KV_SYNC_FULL) options.settings.group_size = 1;
-  (void)kv_open(&options, &db, NULL, &help_err);
+  check_moved(kv_open(&options, &db, NULL, &help_err));
   return db;
 }
 
@@ -91,7 +103,8 @@ static void live_checkpoint(kv *db, life *l) {
   }
   CHECK(help_err.code == rc && help_err.text[0] != '\0');
   CHECK(rc == KV_EIO || rc == KV_EFULL || rc == KV_EBUSY || rc == KV_ECANTOPEN ||
-        rc == KV_EREADONLY);
+        rc == KV_EREADONLY || rc == KV_EMOVED);
+  check_moved(rc);
   if (l->for_ever || failed_before || !CHECK(fault.failed > 0)) return;
   l->checkpoints_failed++;
   bool may_be_ours = fault.failed_call == CALL_PWRITE || fault.failed_call == CALL_FDATASYNC ||

@@ -5,9 +5,12 @@
 */
 #include "fault_table.h"
 #include "kv_help.h"
+#include "store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -337,6 +340,75 @@ static void test_readonly_opening(int reason, int code) {
   MUST(kv_close(db, &help_err));
 }
 
+/* --- each call of an opening with a torn tail ------------------------------------------------------ */
+
+/* Check that what was behind the log's end is kept in a file beside it, whole, and, if that could be
+** removed, that no other file is there; remove all. */
+static bool check_tails(const char *torn, bool may_be_more) {
+  DIR *folder = opendir(".");
+  int count = 0;
+  if (folder == NULL) abort();
+  for (struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+    if (strncmp(e->d_name, "torn-torn-", 10) != 0) continue;
+    char bytes[64] = "";
+    FILE *file = fopen(e->d_name, "r");
+    if (file == NULL) abort();
+    size_t size = fread(bytes, 1, sizeof bytes - 1, file);
+    bool whole = size == strlen(torn) && memcmp(bytes, torn, size) == 0;
+    if (!may_be_more) CHECK_BYTES(bytes, size, torn, strlen(torn));
+    if (fclose(file) != 0 || unlink(e->d_name) != 0) abort();
+    if (whole) count++;
+  }
+  closedir(folder);
+  return CHECK(count > 0);
+}
+
+/* Call N of opening and writing fails. The torn tail stands in the log or beside it, whole, and what was
+** committed is there. */
+static void test_each_call_of_opening(const char *log, const char *torn, const char *all,
+                                      int reason, bool for_ever) {
+  unsigned long nth = 1;
+  for (bool done = false; !done; nth++) {
+    kv_options options = help_options("torn", KV_SYNC_FULL, 1, 10);
+    kv *db = NULL;
+    FILE *file = fopen("torn", "w");
+    if (file == NULL || fputs(log, file) < 0 || fputs(torn, file) < 0 || fclose(file) != 0) abort();
+    fail_call(CALL_ANY, nth, for_ever, reason);
+    int rc = kv_open(&options, &db, NULL, &help_err);
+    if (rc == KV_OK) rc = help_commit_put(db, "new", "x");
+    done = fault.failed == 0;
+    fault_call call = fault.failed_call;
+    fail_nothing();
+    CHECK(rc == KV_OK || (help_err.code == rc && strstr(help_err.text, "torn") != NULL));
+    bool refused = rc != KV_OK;
+    (void)kv_close(db, &help_err);
+    db = help_open_full("torn");
+    if (refused) MUST(help_commit_put(db, "new", "x"));
+    bool good = CHECK_STR(help_all(db), all);
+    MUST(kv_close(db, &help_err));
+    good = check_tails(torn, for_ever) && good;
+    if (!good) printf("  call %lu (%s), errno %d\n", nth, fault_call_names[call], reason);
+    if (unlink("torn") != 0) abort();
+  }
+  CHECK(nth > 20);
+}
+
+static void test_torn_openings(void) {
+  char log[4096];
+  kv *db = help_open_full("torn");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  FILE *file = fopen("torn", "r");
+  if (file == NULL) abort();
+  log[fread(log, 1, sizeof log - 1, file)] = '\0';
+  if (fclose(file) != 0) abort();
+  for (int i = 0; i < 4; i++) {
+    int reason = i % 2 ? ENOSPC : EIO;
+    test_each_call_of_opening(log, "WRITE\tb\ttorn", "a=1 new=x", reason, i >= 2);
+    test_each_call_of_opening("WRITE\ta\t1\n", "WRITE\tb", "a=1 new=x", reason, i >= 2);
+  }
+}
+
 static void test_failed_close(void) {
   kv *db = help_open("close", KV_SYNC_NORMAL, 50, 3600000);
   MUST(help_commit_put(db, "a", "1"));
@@ -346,6 +418,26 @@ static void test_failed_close(void) {
   fail_nothing();
   db = help_open_full("close"); /* it is closed all the same */
   CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+/* Who does not wait is told of a full disk all the same. */
+static void test_full_without_waiting(kv_sync synchronous) {
+  kv *db = help_open("not-waiting", synchronous, 50, 3600000);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, 0, &help_err));
+  MUST(help_put(db, "b", "2"));
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  CHECK_INT(kv_commit(db, KV_NO_WAIT, &help_err), KV_EFULL);
+  CHECK(says("No space left on device" LOST));
+  fail_nothing();
+  CHECK(!kv_in_transaction(db));
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "c", "3"));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("not-waiting");
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(commit_delete(db, "c"));
   MUST(kv_close(db, &help_err));
 }
 
@@ -380,6 +472,105 @@ static void test_undo_too_late(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* --- what is lost, and who comes upon it ----------------------------------------------------------- */
+
+static void put_many(kv *db, bool only_drop) {
+  char key[16], text[200];
+  memset(text, 'x', sizeof text - 1);
+  text[sizeof text - 1] = '\0';
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  for (int i = 0; i < 20000; i++) {
+    (void)sprintf(key, "k%d", i);
+    if (!only_drop) MUST(help_put(db, key, text));
+    if (only_drop && i % 8 > 0) MUST(help_delete(db, key));
+  }
+  MUST(kv_commit(db, 0, &help_err));
+}
+
+/* One more transaction of a handle that keeps the turn, so that its lines are not written yet. */
+static void commit_and_keep(kv *db, const char *key) {
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  MUST(help_put(db, key, "lost"));
+  MUST(kv_commit(db, KV_NO_WAIT | KV_KEEP_TURN, &help_err));
+}
+
+/* Memory is worth moving together while transactions wait for being written that will be lost: what was
+** moved is not left behind. */
+static void test_moved_and_lost(void) {
+  kv_cursor *reader;
+  kv *db = help_open_full("moved-and-lost");
+  put_many(db, false);
+  MUST(kv_cursor_open(db, &reader, &help_err));
+  put_many(db, true);
+  commit_and_keep(db, "b");
+  kv_cursor_close(reader);
+  commit_and_keep(db, "c"); /* frees what the reader held */
+  fail_call(CALL_PWRITE, 1, true, ENOSPC);
+  commit_and_keep(db, "d"); /* comes to move */
+  kv_pass_turn(db);
+  fail_nothing();
+  CHECK(kv_losses(db, NULL, NULL) > 0);
+  CHECK_STR(help_get(db, "b"), "-");
+  CHECK_STR(help_get(db, "d"), "-");
+  CHECK_INT(help_get(db, "k8")[0], 'x');
+  CHECK_INT(help_stats(db).keys, 2500);
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  char key[16];
+  for (int i = 0; i < 20000; i += 8) {
+    (void)sprintf(key, "k%d", i);
+    MUST(help_delete(db, key));
+  }
+  MUST(kv_commit(db, 0, &help_err));
+  MUST(kv_checkpoint(db, &help_err));
+  CHECK_INT(help_stats(db).memory_used, 0);
+  MUST(kv_close(db, &help_err));
+}
+
+static ssize_t write_but_not_to_removed(int fd, const void *data, size_t size, off_t at) {
+  struct stat facts;
+  if (fstat(fd, &facts) != 0 || facts.st_nlink > 0) return fault.real.pwrite(fd, data, size, at);
+  errno = ENOSPC;
+  return -1;
+}
+
+static void *be_rescuer(void *db) {
+  kv_error err = {.code = KV_OK};
+  CHECK_INT(kv_checkpoint(db, &err), KV_OK);
+  return NULL;
+}
+
+/* A log is removed, and a checkpoint gets the turn with a transaction that is not written yet, for which
+** there is no room: it rescues what is kept. */
+static void test_rescued_without_lost(void) {
+  pthread_t rescuer;
+  kv *db = help_open_full("rescued"), *second = help_open_full("rescued");
+  store *s = (store *)(uintptr_t)kv_store_of(db);
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_begin(db, BUSY_MS, &help_err));
+  MUST(help_put(db, "b", "lost"));
+  if (unlink("rescued") != 0 || pthread_create(&rescuer, NULL, be_rescuer, second) != 0) abort();
+  for (bool waits = false; !waits; usleep(1000)) {
+    pthread_mutex_lock(&s->turn.lock);
+    waits = s->turn.first != NULL;
+    pthread_mutex_unlock(&s->turn.lock);
+  }
+  ssize_t (*before)(int, const void *, size_t, off_t) = os.pwrite;
+  os.pwrite = write_but_not_to_removed;
+  int rc = kv_commit(db, KV_NO_WAIT, &help_err);
+  CHECK(rc == KV_OK || rc == KV_EFULL); /* it may have been lost by now */
+  if (pthread_join(rescuer, NULL) != 0) abort();
+  os.pwrite = before;
+  CHECK_INT(kv_losses(db, NULL, NULL), 1);
+  CHECK_STR(help_all(db), "a=1");
+  MUST(help_commit_put(db, "c", "3"));
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(kv_close(second, &help_err));
+  MUST(kv_close(db, &help_err));
+  db = help_open_full("rescued");
+  CHECK_STR(help_all(db), "a=1 c=3");
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   faults_install();
   test_failed_flush(false);
@@ -397,8 +588,13 @@ int main(void) {
   test_readonly_opening(EROFS, KV_OK);
   test_readonly_opening(EINVAL, KV_OK);
   test_readonly_opening(EIO, KV_EIO);
+  test_torn_openings();
   test_failed_close();
+  test_full_without_waiting(KV_SYNC_OFF);
+  test_full_without_waiting(KV_SYNC_NORMAL);
   test_failed_undo();
   test_undo_too_late();
+  test_moved_and_lost();
+  test_rescued_without_lost();
   return unit_done();
 }

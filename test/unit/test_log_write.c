@@ -138,6 +138,39 @@ static void test_room(void) {
   }
 }
 
+/* --- writing over itself ------------------------------------------------------------------------- */
+
+static void test_rewriting(void) {
+  char id[LOG_ID_SIZE + 1];
+  static char data[10000];
+  make_log(id);
+  log_writer w = {.fd = -1, .path = "log"};
+  MUST(log_writer_open(&w, id, 0, &help_err));
+  memset(data, 'x', sizeof data);
+  MUST(log_writer_append(&w, data, sizeof data, &help_err));
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_OK);
+  CHECK_INT(log_writer_rewrite(&w, sizeof data, sizeof data, &help_err), KV_OK); /* nothing */
+  fail_call(CALL_PREAD, 2, false, EIO);
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
+  CHECK(says("read of 'log' failed: Input/output error"));
+  fail_call(CALL_PWRITE, 1, false, EIO); /* the parts behind it are written all the same */
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
+  CHECK(says("write of 'log' failed: Input/output error"));
+  fail_nothing();
+  size_t size;
+  char *bytes = bytes_of("log", &size);
+  CHECK_BYTES(bytes, size, data, sizeof data);
+  free(bytes);
+  if (ftruncate(w.fd, 4096) != 0) abort(); /* somebody has cut it off */
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
+  CHECK(says("'log' ends at byte 4096, before what was committed"));
+  if (ftruncate(w.fd, 5000) != 0) abort();
+  CHECK_INT(log_writer_rewrite(&w, 0, sizeof data, &help_err), KV_EIO);
+  CHECK(says("'log' ends at byte 5000, before what was committed"));
+  log_writer_soil(&w); /* nobody is told */
+  os_close_locked(w.fd);
+}
+
 /* --- a draft --------------------------------------------------------------------------------------- */
 
 /* Between opening a draft and locking it: it gets the log's name, or is dropped, by its owner, and
@@ -272,8 +305,140 @@ static void test_dropping(void) {
   CHECK_INT(next_fd(), fd);
 }
 
+/* --- its name --------------------------------------------------------------------------------------- */
+
+/* A log that is open, and a draft that is to replace it. */
+static int begin_replacing(log_draft *d) {
+  char id[LOG_ID_SIZE + 1];
+  make_log(id);
+  int fd = open("log", O_RDWR);
+  if (fd < 0) abort();
+  MUST(log_draft_replace(d, "log", fd, 0, &help_err));
+  return fd;
+}
+
+/* The draft does not get its name, and is gone; what has it stays. */
+static void check_not_placed(log_draft *d, int old_fd, int code, const char *words) {
+  log_writer writer = {.fd = -1};
+  CHECK_INT(log_draft_finish(d, old_fd, &writer, &help_err), code);
+  CHECK(says(words) && writer.fd == -1);
+  fail_nothing();
+  CHECK(!exists(DRAFT));
+  if (old_fd >= 0) close(old_fd);
+}
+
+static void test_replacing(void) {
+  log_draft d;
+  log_writer writer = {.fd = -1};
+  int before = next_fd();
+  int fd = begin_replacing(&d);
+  fail_call(CALL_RENAME, 1, false, EBUSY);
+  check_not_placed(&d, fd, KV_ECANTOPEN, "'log' is mounted by itself");
+  fd = begin_replacing(&d);
+  if (rename("log", "aside") != 0) abort();
+  check_not_placed(&d, fd, KV_EMOVED, "'log' was moved");
+  CHECK(exists("aside") && !exists("log"));
+  fd = begin_replacing(&d);
+  write_file("aside", "a letter", 8);
+  if (rename("aside", "log") != 0) abort();
+  check_not_placed(&d, fd, KV_EMOVED, "'log' was replaced");
+  CHECK(holds("log", "a letter"));
+  fd = begin_replacing(&d);
+  fail_call(CALL_FSTAT, 2, true,
+            EIO); /* where it is cannot be told any more, but it has its name */
+  CHECK_INT(log_draft_inode(&d) > 0, true);
+  CHECK_INT(log_draft_inode(&d), 0);
+  fail_call(CALL_FSTAT, 2, true, EIO);
+  CHECK_INT(log_draft_finish(&d, fd, &writer, &help_err), KV_OK);
+  fail_nothing();
+  CHECK(writer.fd >= 0 && exists("log") && !exists(DRAFT));
+  os_close_locked(writer.fd);
+  close(fd);
+  CHECK_INT(next_fd(), before);
+}
+
+/* The folder is flushed, but the name is gone by then, or another file has it. */
+static void (*at_sync)(void);
+static int syncs_left;
+
+static int sync_later(int fd) {
+  if (--syncs_left == 0) at_sync();
+  return fault.real.fsync(fd);
+}
+
+static void moved_away(void) {
+  if (rename("log", "aside") != 0) abort();
+}
+
+static void replaced(void) {
+  moved_away();
+  write_file("log", "a letter", 8);
+}
+
+static void test_name_taken_away(void) {
+  log_draft d;
+  remove_all();
+  int (*usual)(int) = os.fsync;
+  os.fsync = sync_later;
+  MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
+  at_sync = moved_away;
+  syncs_left = 2;
+  check_not_placed(&d, -1, KV_EMOVED, "'log' was moved");
+  remove_all();
+  MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
+  at_sync = replaced;
+  syncs_left = 2;
+  check_not_placed(&d, -1, KV_EMOVED, "'log' was replaced");
+  CHECK(holds("log", "a letter")); /* it is not ours to remove */
+  os.fsync = usual;
+  remove_all();
+  MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
+  fail_call(CALL_FSTAT, 1, true, EIO); /* nothing was committed to it yet: it is taken back */
+  check_not_placed(&d, -1, KV_ECANTOPEN, "cannot tell whether 'log' is still the open file");
+  CHECK(!exists("log"));
+  MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
+  if (symlink("nowhere", "log") != 0) abort();
+  check_not_placed(&d, -1, KV_ECANTOPEN, "'log' has become a symbolic link");
+  if (unlink("log") != 0) abort();
+}
+
+/* The rights of the log that it replaces. */
+static void test_matching(void) {
+  log_draft d;
+  int fd = begin_replacing(&d);
+  fail_call(CALL_FSTAT, 1, false, EIO);
+  CHECK_INT(log_draft_match(&d, fd, &help_err), KV_EIO);
+  CHECK(says("fstat of 'log'"));
+  fail_call(CALL_FSTAT, 2, false, EIO);
+  CHECK_INT(log_draft_match(&d, fd, &help_err), KV_EIO);
+  CHECK(says("setting of the access rights of '" DRAFT "'"));
+  fail_nothing();
+  MUST(log_draft_match(&d, fd, &help_err));
+  log_draft_drop(&d);
+  int before = next_fd();
+  fail_call(CALL_FSTAT, 1, false, EIO);
+  CHECK_INT(log_draft_replace(&d, "log", fd, 0, &help_err), KV_EIO);
+  CHECK(says("fstat of 'log'"));
+  for (unsigned nth = 2; nth <= 7; nth++) { /* whichever fails, nothing is left */
+    fail_call(CALL_FSTAT, nth, false, EIO);
+    int rc = log_draft_replace(&d, "log", fd, 0, &help_err);
+    bool failed = fault.failed > 0;
+    fail_nothing();
+    if (rc == KV_OK) log_draft_drop(&d);
+    CHECK(rc == KV_OK || failed);
+    log_draft_clean("log");
+    CHECK(!exists(DRAFT));
+    CHECK_INT(next_fd(), before);
+  }
+  close(fd);
+}
+
 int main(void) {
   faults_install();
+  test_rewriting();
+  test_replacing();
+  test_name_taken_away();
+  test_matching();
   test_another_log();
   test_failed_opening();
   test_room();

@@ -211,8 +211,11 @@ static void test_damaged_while_used(void) {
   check_usable("damaged", "a=1 held=2");
 }
 
+/* The file shared beside the log is read as it is. */
 static ssize_t no_pread(int fd, void *data, size_t size, off_t offset) {
-  (void)fd, (void)data, (void)size, (void)offset;
+  struct stat facts, log;
+  if (fstat(fd, &facts) != 0 || stat("unreadable", &log) != 0) abort();
+  if (facts.st_ino != log.st_ino) return real.pread(fd, data, size, offset);
   errno = EIO;
   return -1;
 }

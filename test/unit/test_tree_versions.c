@@ -21,6 +21,7 @@ typedef struct sealed {
   tree_version *version;
   uint64_t seq;
   model content;
+  bool moved; /* it holds leaves that its slice has moved */
 } sealed;
 
 typedef struct held {
@@ -173,6 +174,7 @@ static void end(world *w) {
   sealed *s = &w->pending[w->pending_count++];
   s->seq = ++w->seq;
   s->version = tree_edit_seal(&w->t, s->seq);
+  s->moved = false;
   model_copy(&s->content, &w->now);
   model_copy(&w->base, &w->now);
 }
@@ -189,6 +191,7 @@ static const char *move(world *w) {
   sealed *s = &w->pending[w->pending_count++];
   s->seq = w->seq;
   s->version = tree_edit_seal(&w->t, s->seq);
+  s->moved = true;
   model_copy(&s->content, &w->base);
   moves++;
   return NULL;
@@ -207,10 +210,14 @@ static void publish(world *w, bool all) {
   for (unsigned i = w->pending_count; i < w->pending_count + n; i++) w->pending[i] = (sealed){0};
 }
 
-/* Take the newest pending versions back, one at least; pins on them stay. */
+/* Take the newest pending versions back, one at least, but none with moved leaves; pins on them stay. */
 static void take_back(world *w) {
-  if (w->t.edit.open || w->pending_count == 0) return;
-  unsigned kept = chance(w, w->pending_count);
+  unsigned least = 0;
+  for (unsigned i = 0; i < w->pending_count; i++) {
+    if (w->pending[i].moved) least = i + 1;
+  }
+  if (w->t.edit.open || w->pending_count == least) return;
+  unsigned kept = least + chance(w, w->pending_count - least);
   const sealed *to = kept > 0 ? &w->pending[kept - 1] : &w->published;
   tree_take_back(&w->t, to->version != NULL ? to->version : atomic_load(&w->t.published));
   w->seq = to->seq;

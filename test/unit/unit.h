@@ -33,6 +33,7 @@ static inline bool unit_check(bool passed, const char *file, int line, const cha
     return true;
   }
   if (unit_failed++ < 100) printf("%s:%d: failed: %s\n", file, line, what);
+  fflush(stdout); /* the program may not come to its end */
   return false;
 }
 

@@ -1,0 +1,167 @@
+/*
+** test_paths.c - names that cannot be opened: links that lead nowhere, in circles or too far, what the
+** kernel does not tell, names that are too long; what is wrong is said, and nothing is made.
+** (links.test and whose.test have the rest.)
+*/
+#include "kv_help.h"
+#include "os.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static os_table real;
+
+static bool says(const char *text) {
+  bool found = strstr(help_err.text, text) != NULL;
+  if (!found) printf("  it says: %s\n", help_err.text);
+  return found;
+}
+
+/* How many files the folder has. */
+static int count_files(void) {
+  DIR *folder = opendir(".");
+  int count = 0;
+  if (folder == NULL) abort();
+  while (readdir(folder) != NULL) count++;
+  closedir(folder);
+  return count;
+}
+
+static void refused(const char *path, int code, const char *words) {
+  kv_options options = help_options(path, KV_SYNC_FULL, 1, 10);
+  kv *db = NULL;
+  int before = count_files();
+  CHECK_INT(kv_open(&options, &db, NULL, &help_err), code);
+  CHECK(db == NULL && help_err.code == code && says(words));
+  CHECK_INT(count_files(), before);
+}
+
+/* --- what readlink says ----------------------------------------------------------------------------- */
+
+static const char *link_text; /* NULL: link_errno; "": nothing at all */
+static int link_errno;
+static bool link_is_too_long;
+static unsigned links;
+
+static ssize_t made_up_readlink(const char *path, char *target, size_t size) {
+  (void)path;
+  links++;
+  if (link_is_too_long) {
+    memset(target, 'x', size);
+    return (ssize_t)size;
+  }
+  if (link_text == NULL) {
+    errno = link_errno;
+    return -1;
+  }
+  memcpy(target, link_text, strlen(link_text));
+  return (ssize_t)strlen(link_text);
+}
+
+static void *no_malloc(size_t size) {
+  (void)size;
+  return NULL;
+}
+
+static unsigned mallocs_left;
+
+static void *short_malloc(size_t size) {
+  return mallocs_left-- > 0 ? real.malloc(size) : no_malloc(size);
+}
+
+static void test_links(void) {
+  os.readlink = made_up_readlink;
+  link_errno = EACCES;
+  refused("missing", KV_ECANTOPEN, "cannot open 'missing': Permission denied");
+  link_errno = EIO;
+  refused("missing", KV_ECANTOPEN, "cannot open 'missing': Input/output error");
+  link_text = "next"; /* and so on */
+  links = 0;
+  refused("missing", KV_ECANTOPEN, "Too many levels of symbolic links");
+  CHECK(says("cannot open 'missing', a symbolic link to '") && links > 40);
+  link_text = "/nowhere/at/all";
+  refused("missing", KV_ECANTOPEN,
+          "cannot open 'missing', a symbolic link to '/nowhere/at/all': No such file");
+  link_is_too_long = true;
+  refused("missing", KV_ECANTOPEN, "File name too long");
+  link_is_too_long = false;
+  link_text = ""; /* as if it were not there */
+  kv *db = help_open_full("missing");
+  MUST(kv_close(db, &help_err));
+  link_text = "next";
+  for (unsigned at = 0; at < 4; at++) {
+    os.malloc = short_malloc;
+    mallocs_left = at;
+    kv_options options = help_options("missing", KV_SYNC_FULL, 1, 10);
+    CHECK_INT(kv_open(&options, &db, NULL, &help_err), KV_ENOMEM);
+    os.malloc = real.malloc;
+  }
+  os.readlink = real.readlink;
+}
+
+/* --- what stat says --------------------------------------------------------------------------------- */
+
+static int no_stat(const char *path, struct stat *out) {
+  (void)path, (void)out;
+  errno = EACCES;
+  return -1;
+}
+
+/* The kernel does not let us follow what the name leads to, though each part of it could be read. */
+static void test_protected_link(void) {
+  kv *db = help_open_full("there");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  os.stat = no_stat;
+  refused("there", KV_ECANTOPEN, "cannot open 'there': Permission denied");
+  refused("missing", KV_ECANTOPEN, "cannot open 'missing': Permission denied");
+  os.stat = real.stat;
+}
+
+/* --- long names ------------------------------------------------------------------------------------- */
+
+static void test_long_names(void) {
+  static char path[PATH_MAX + 100];
+  memset(path, 'n', 226);
+  path[226] = '\0';
+  refused(path, KV_ECANTOPEN, "has at most 225 bytes");
+  path[225] = '\0';
+  kv *db = help_open_full(path);
+  MUST(kv_close(db, &help_err));
+  memset(path, 'n', 300);
+  path[300] = '\0';
+  refused(path, KV_ECANTOPEN, "a log's name has at most 225 bytes, its path at most 4065");
+  /* a path of folders, longer than what leaves room */
+  char here[PATH_MAX];
+  if (getcwd(here, sizeof here) == NULL) abort();
+  size_t size = strlen(here);
+  memcpy(path, here, size);
+  char folder[202];
+  unsigned depth = 0;
+  for (; size + 201 < 4066; depth++) {
+    memset(folder, 'd', 200);
+    folder[200] = '\0';
+    if (mkdir(folder, 0700) != 0 || chdir(folder) != 0) abort();
+    path[size++] = '/';
+    memcpy(path + size, folder, 200);
+    size += 200;
+  }
+  path[size++] = '/';
+  while (size < 4067) path[size++] = 'n';
+  path[size] = '\0';
+  refused(path, KV_ECANTOPEN, "a log's path has at most 4065 bytes");
+  for (; depth > 0; depth--) {
+    if (chdir("..") != 0 || rmdir(folder) != 0) abort();
+  }
+}
+
+int main(void) {
+  real = os;
+  test_links();
+  test_protected_link();
+  test_long_names();
+  return unit_done();
+}
