@@ -42,8 +42,9 @@ set paths {
 
 proc first_line {args} { return [lindex [split [exec {*}$args] \n] 0] }
 
+# The compiler tells the name that it was called by; gcc and cc are one.
 proc versions {} {
-  return [list compiler [first_line {*}[environment CC cc] --version] \
+  return [list compiler [regsub {^gcc } [first_line {*}[environment CC cc] --version] {cc }] \
     sqlite [lindex [first_line sqlite3 --version] 0] \
     libc [lindex [first_line ldd --version] end]]
 }

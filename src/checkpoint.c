@@ -288,7 +288,7 @@ static int change_file(checkpoint *c, int old_fd, uint64_t end) {
 }
 
 static int change_over(checkpoint *c) {
-  uint64_t end;
+  uint64_t end = 0;
   int rc = check_overtaken(c);
   if (rc == KV_OK) rc = commit_end(&c->store->queue, &end, c->err);
   if (rc == KV_OK) rc = copy_until(c, end);

@@ -318,11 +318,12 @@ static bool parse_decimal(decimal *out, const char *at, const char *end) {
     at += at[2] == '0' ? 3 : 2;
     if (!parse_unsigned(at, end, &shift) || shift > 999) return false;
   }
+  if (count == 0) return false;
   if (before < 0) before = count;
   int first = 0;
   while (first < count - 1 && digits[first] == '0') first++;
   while (count > first + 1 && digits[count - 1] == '0') count--;
-  if (count == 0 || count - first > REAL_DIGITS_MAX) return false;
+  if (count - first > REAL_DIGITS_MAX) return false;
   out->count = count - first;
   out->exponent = digits[first] == '0' ? 0 : before - first - 1 + (down ? -1 : 1) * (int)shift;
   memcpy(out->digits, digits + first, (size_t)out->count);

@@ -155,7 +155,7 @@ static int follow_file(store *s, store_wait *w, kv_error *err) {
     bool moved;
     int rc = change_file(s, &file, &moved, err);
     if (rc != KV_OK || moved) return rc;
-    bool looks = s->share.member == 0;
+    bool looks = w != NULL && s->share.member == 0;
     if (end_ns == 0) {
       end_ns = looks ? store_wait_limit(w)->deadline_ns : os.now_ns() + SWITCH_SOON_NS;
     }

@@ -11,8 +11,8 @@
 
 #include "os.h"
 
-#define FEW_STEPS 512u       /* in front of a transaction: some ten microseconds */
-#define STEPS 8192u          /* less than a millisecond */
+#define FEW_STEPS 512u       /* in front of a transaction: 10 to 18 us in the median */
+#define STEPS 8192u          /* 0.1 to 0.3 ms in the median */
 #define SLICES_FEW 16u       /* by a reader that let go; writers do the rest */
 #define RETIRED_A_SLICE 512u /* by a writer: in proportion to what was retired */
 #define VALUES_A_SLICE 512u /* by a checkpoint: some passes, however much others change meanwhile */

@@ -99,6 +99,8 @@ proc peer {name kind args} {
   if {$kind eq "shell"} {
     puts $peers::pipe($name) ".load $lib\n.mode tcl\n.nullvalue \"\"\n.bail off"
   }
+  # One that still opens a file of others would find it locked by what they do next.
+  if {$file ne ":memory:"} { asked $name {SELECT 1} }
   foreach sql $args { asked $name $sql }
 }
 

@@ -44,6 +44,9 @@ export PRELOAD
 # Leaks are looked for everywhere but in what is not ours.
 export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/test/lsan.supp:print_suppressions=0}
 
+# A process that has a flush thread forks, as users' programs do, and its child opens a log of its own.
+export TSAN_OPTIONS=${TSAN_OPTIONS:-die_after_fork=0}
+
 # An earlier tclsh on PATH may lack SQLite's binding; Debian's has it.
 if [ -x /usr/bin/tclsh ]; then TCLSH=${TCLSH:-/usr/bin/tclsh}; else TCLSH=${TCLSH:-tclsh}; fi
 export TCLSH

@@ -216,6 +216,10 @@ proc strace {args} {
   exec env ASAN_OPTIONS=detect_leaks=0 strace {*}$args 2>@1
 }
 
+# What a program printed, without what libgcov says in a counting build where another user may not write
+# the counts (make coverage).
+proc without_counts {text} { regsub -all -line {^profiling:.*(\n|\Z)} $text {} }
+
 # What only root can do is a test for root alone; the runner passes the line on.
 proc as_root {name} {
   if {[exec id -u] == 0} { return 1 }

@@ -159,7 +159,7 @@ static void info_persistence(info *i) {
   line(i, "aof_current_rewrite_time_sec:%" PRId64,
        s->rewrite.db != NULL ? (int64_t)((uint64_t)time(NULL) - s->rewrite.began_s) : -1);
   line(i, "aof_last_bgrewrite_status:%s", s->rewrite.is_failed ? "err" : "ok");
-  line(i, "aof_last_write_status:%s", s->is_failed || s->is_full ? "err" : "ok");
+  line(i, "aof_last_write_status:%s", s->is_failed || s->is_full || s->is_refused ? "err" : "ok");
   number(i, "aof_current_size", stats->log_bytes);
   line(i, "aof_pending_rewrite:0");
   line(i, "aof_buffer_length:0");

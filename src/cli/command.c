@@ -87,6 +87,7 @@ bool command_begin(call *x) {
   server *s = x->server;
   kv_error err;
   int rc = take_turn(x, &err);
+  server_note_refusal(s, rc, &err);
   if (rc != KV_OK) {
     if (rc != KV_EBUSY) call_fail(x, &err);
     return false;

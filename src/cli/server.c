@@ -61,6 +61,13 @@ static void note_failure(server *s) {
   logger_error("%s", why.text);
 }
 
+void server_note_refusal(server *s, int rc, const kv_error *err) {
+  if (rc == KV_OK) s->is_refused = false;
+  if (rc != KV_EMOVED && rc != KV_EIO && rc != KV_EREADONLY) return;
+  if (!s->is_failed && !s->is_refused) logger_error("%s", err->text);
+  s->is_refused = true;
+}
+
 static void flush_here(server *s) {
   if (!wants_flush(s) || !flusher_flush(&s->flusher, s->db, s->handed)) return;
   s->asked = s->handed;

@@ -76,7 +76,9 @@ typedef struct server {
   uv_timer_t accept_pause;
   _Atomic bool is_ending;
   bool is_failed; /* the log cannot be written any more */
-  bool is_full;   /* the last write found no room on the disk, and none has found any since */
+  bool
+      is_refused; /* the last write was refused, since another process could not write the log any more */
+  bool is_full; /* the last write found no room on the disk, and none has found any since */
   uint64_t losses, kept_seq; /* see kv_losses */
 
   kv *db, *flush_db; /* the second one NULL for a volatile store */
@@ -133,6 +135,9 @@ void server_end(server *s, const char *why);
 /* Whether transactions were lost for want of room on the disk since this was asked last; then everybody
 ** who waits for one has been told. To be asked before a newly read kv_published_seq is believed. */
 bool server_note_losses(server *s);
+
+/* A write was begun (KV_OK), or refused: say once that the log cannot be written any more. */
+void server_note_refusal(server *s, int rc, const kv_error *err);
 
 /* Let so many clients in from now on, if there can be as many file descriptors. */
 bool server_set_clients_max(server *s, unsigned clients_max);

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "reply.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -34,6 +35,7 @@ static void entry_free(slow_entry *e) {
 
 static void drop_oldest(slowlog *l) {
   slow_entry *e = l->oldest;
+  assert(e != NULL);
   l->oldest = e->newer;
   if (l->oldest != NULL) {
     l->oldest->older = NULL;

@@ -252,6 +252,25 @@ static void test_not_a_draft(void) {
   CHECK_INT(next_fd(), fd);
 }
 
+static int unlink_and_begin(const char *path) {
+  int rc = fault.real.unlink(path);
+  write_file(DRAFT, "another's", 9);
+  return rc;
+}
+
+/* Another process begins a draft right after we have removed what was left. */
+static void test_begun_before_us(void) {
+  log_draft d;
+  remove_all();
+  write_file(DRAFT, "\0\0\0\0\0\0\0\0\0", 9); /* what a crash left may be zeros */
+  int (*usual)(const char *) = os.unlink;
+  os.unlink = unlink_and_begin;
+  CHECK_INT(log_draft_begin(&d, "log", 0, 0, &help_err), KV_EBUSY);
+  os.unlink = usual;
+  CHECK(says("'" DRAFT "' is in use by another process") && holds(DRAFT, "another's"));
+  remove_all();
+}
+
 /* --- what a crash left ------------------------------------------------------------------------------ */
 
 static void test_cleaning(void) {
@@ -394,12 +413,20 @@ static void test_name_taken_away(void) {
   remove_all();
   MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
   fail_call(CALL_FSTAT, 1, true, EIO); /* nothing was committed to it yet: it is taken back */
-  check_not_placed(&d, -1, KV_ECANTOPEN, "cannot tell whether 'log' is still the open file");
+  check_not_placed(&d, -1, KV_EIO, "cannot tell whether 'log' is still the open file");
   CHECK(!exists("log"));
   MUST(log_draft_begin(&d, "log", 0, 0, &help_err));
   if (symlink("nowhere", "log") != 0) abort();
   check_not_placed(&d, -1, KV_ECANTOPEN, "'log' has become a symbolic link");
   if (unlink("log") != 0) abort();
+}
+
+static int others_fd;
+
+static int made_up_fstat(int fd, struct stat *out) {
+  int rc = fault.real.fstat(fd, out);
+  if (fd == others_fd) out->st_uid++;
+  return rc;
 }
 
 /* The rights of the log that it replaces. */
@@ -414,6 +441,14 @@ static void test_matching(void) {
   CHECK(says("setting of the access rights of '" DRAFT "'"));
   fail_nothing();
   MUST(log_draft_match(&d, fd, &help_err));
+  int (*usual)(int, struct stat *) = os.fstat;
+  os.fstat = made_up_fstat;
+  others_fd = fd;
+  fail_call(CALL_FCHOWN, 1, true, EPERM); /* it is another's, and we are not root */
+  CHECK_INT(log_draft_match(&d, fd, &help_err), KV_ECANTOPEN);
+  CHECK(says("'log' belongs to user") && says("or root has to do this"));
+  fail_nothing();
+  os.fstat = usual;
   log_draft_drop(&d);
   int before = next_fd();
   fail_call(CALL_FSTAT, 1, false, EIO);
@@ -444,6 +479,7 @@ int main(void) {
   test_room();
   test_drafts_of_others();
   test_not_a_draft();
+  test_begun_before_us();
   test_cleaning();
   test_dropping();
   remove_all();

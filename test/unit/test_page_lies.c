@@ -24,6 +24,17 @@ static void earlier_end(share_page *page) {
   share_set_end(page, share_log_end(page) - 10, share_size(page));
 }
 
+/* Behind a line that is no COMMIT. */
+static void end_in_transaction(share_page *page) {
+  share_set_end(page, share_log_end(page) - 20, share_size(page));
+}
+
+/* As if the last transaction, of 30 bytes, were not there. */
+static void less(share_page *page) {
+  earlier_transaction(page);
+  share_set_end(page, share_log_end(page) - 30, share_size(page));
+}
+
 static void no_end(share_page *page) {
   share_set_end(page, 0, 0);
 }
@@ -62,6 +73,8 @@ static const lie lies[] = {{"later transaction", later_transaction, false},
                            {"earlier transaction", earlier_transaction, false},
                            {"later end", later_end, false},
                            {"earlier end", earlier_end, false},
+                           {"end in a transaction", end_in_transaction, false},
+                           {"a transaction less", less, false},
                            {"no end", no_end, false},
                            {"end nowhere", end_nowhere, false},
                            {"published too much", published_too_much, false},
@@ -108,6 +121,35 @@ static void test_lie(const lie *l, kv_sync synchronous) {
   if (!good) printf("  %s, mode %d: %d %s\n", l->name, (int)synchronous, rc, help_err.text);
 }
 
+/* The last one to leave cuts off only what he knows to be room ahead: with a page that lies
+** about the end, nothing. */
+static void test_lie_at_leaving(const lie *l, bool empty) {
+  share liar;
+  size_t size, size_after;
+  (void)unlink("log");
+  kv *db = help_open_full("log");
+  MUST(kv_begin(db, 0, &help_err));
+  kv_rollback(db);
+  if (!empty) MUST(help_commit_put(db, "a", "1"));
+  join(&liar, "log");
+  char *before = bytes_of("log", &size);
+  l->tell(liar.page);
+  share_leave(&liar);
+  (void)kv_close(db, &help_err);
+  char *after = bytes_of("log", &size_after);
+  bool good = CHECK(size_after <= size) && CHECK(memcmp(after, before, size_after) == 0);
+  size_t zeros = size_after;
+  while (zeros < size && before[zeros] == '\0') zeros++;
+  good = CHECK_INT(zeros, size) && good;
+  free(before);
+  free(after);
+  db = help_open_full("log");
+  good = CHECK_STR(help_all(db), empty ? "" : "a=1") && good;
+  MUST(help_commit_put(db, "b", "2"));
+  MUST(kv_close(db, &help_err));
+  if (!good) printf("  %s, at leaving\n", l->name);
+}
+
 /* What was committed is not in the page any more: no flush would ever cover it. */
 static void test_flush_lacks(void) {
   share liar;
@@ -129,6 +171,10 @@ static void test_flush_lacks(void) {
 
 int main(void) {
   test_flush_lacks();
+  for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+    test_lie_at_leaving(&lies[i], false);
+    test_lie_at_leaving(&lies[i], true);
+  }
   for (int mode = KV_SYNC_OFF; mode <= KV_SYNC_FULL; mode++) {
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) test_lie(&lies[i], (kv_sync)mode);
   }

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,10 +159,60 @@ static void test_long_names(void) {
   }
 }
 
+/* --- another thread opens it --------------------------------------------------------------------------- */
+
+static bool interrupted;
+
+static bool is_interrupted(void *context) {
+  (void)context;
+  return interrupted;
+}
+
+static unsigned no_time(void *context) {
+  (void)context;
+  return 0;
+}
+
+static void *open_in_thread(void *context) {
+  kv_options options = help_options("slow", KV_SYNC_FULL, 1, 10);
+  kv *db = NULL;
+  int *code = context;
+  options.waiting = (kv_waiting){.timeout_ms = no_time, .is_interrupted = is_interrupted};
+  *code = kv_open(&options, &db, NULL, &help_err);
+  return NULL;
+}
+
+/* While the log is being opened, others open it. */
+static int open_slowly(const char *path, int flags, mode_t mode) {
+  os.open = real.open;
+  for (int i = 0; i < 2; i++) {
+    pthread_t thread;
+    int code = KV_OK;
+    interrupted = i == 1;
+    if (pthread_create(&thread, NULL, open_in_thread, &code) != 0) abort();
+    pthread_join(thread, NULL);
+    CHECK_INT(code, interrupted ? KV_EINTERRUPTED : KV_EBUSY);
+    CHECK(says(interrupted ? "interrupted waiting for '"
+                           : "another thread is opening or following '"));
+  }
+  return real.open(path, flags, mode);
+}
+
+static void test_opening_thread(void) {
+  kv *db = help_open_full("slow");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(kv_close(db, &help_err));
+  os.open = open_slowly;
+  db = help_open_full("slow");
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   real = os;
   test_links();
   test_protected_link();
   test_long_names();
+  test_opening_thread();
   return unit_done();
 }

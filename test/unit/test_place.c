@@ -59,7 +59,7 @@ static void test_places(void) {
 static void test_unknown(void) {
   int fd = open_new("place", "x"), other = open_new("other", "x");
   fail_call(CALL_FSTAT, 1, true, EIO);
-  check_place(fd, LOG_UNKNOWN, KV_ECANTOPEN, "Input/output error");
+  check_place(fd, LOG_UNKNOWN, KV_EIO, "Input/output error");
   fail_call(CALL_STAT, 1, true, EACCES);
   check_place(fd, LOG_UNKNOWN, KV_ECANTOPEN, "Permission denied");
   fail_call(CALL_STAT, 1, true, ENOTDIR); /* a file has taken the name of its folder */

@@ -149,6 +149,48 @@ static void test_replaced(bool failed) {
   (void)check_rescued(db, failed);
 }
 
+/* A commit has failed since another file had the name; the log is back, but who knows what it lacks. */
+static void test_moved_back(void) {
+  kv *db = begin(replaced, true);
+  if (rename("aside", "log") != 0) abort();
+  CHECK_INT(kv_checkpoint(db, &help_err), KV_EMOVED);
+  CHECK(says("was replaced by another file"));
+  (void)check_rescued(db, true);
+}
+
+static long asked, interrupt_at;
+
+static bool is_interrupted(void *context) {
+  (void)context;
+  return asked++ >= interrupt_at;
+}
+
+/* A checkpoint is interrupted at any of its questions: the log is as it was. */
+static void test_interrupted(void) {
+  remove_all();
+  kv *db = help_open_full("log");
+  MUST(help_commit_put(db, "a", "1"));
+  MUST(help_commit_put(db, "b", "2"));
+  int rc = KV_EINTERRUPTED;
+  for (interrupt_at = 0; rc != KV_OK; interrupt_at++) {
+    struct stat before, after;
+    kv_waiting waiting = {.is_interrupted = is_interrupted};
+    asked = 0;
+    kv_set_waiting(db, &waiting);
+    if (stat("log", &before) != 0) abort();
+    rc = kv_checkpoint(db, &help_err);
+    kv_set_waiting(db, &(kv_waiting){.timeout_ms = NULL});
+    if (stat("log", &after) != 0) abort();
+    CHECK(rc == KV_OK || rc == KV_EINTERRUPTED);
+    CHECK((before.st_ino == after.st_ino) == (rc != KV_OK));
+    if (rc != KV_OK) CHECK(says("interrupted") && says("log'"));
+    CHECK(!exists("log-kvstore-new"));
+    CHECK_STR(help_all(db), "a=1 b=2");
+  }
+  CHECK(interrupt_at > 1);
+  (void)check_rescued(db, false);
+}
+
 /* Without a flush nobody notices at once; commits look for the name now and then. */
 static void test_noticed(kv_sync synchronous) {
   remove_all();
@@ -175,6 +217,8 @@ int main(void) {
   test_nothing_to_rescue();
   test_replaced(false);
   test_replaced(true);
+  test_moved_back();
+  test_interrupted();
   for (int mode = KV_SYNC_OFF; mode <= KV_SYNC_FULL; mode++) test_noticed((kv_sync)mode);
   test_memory(false);
   test_memory(true);

@@ -91,6 +91,7 @@ typedef struct scene {
 /* What was acknowledged: the number of each writer's newest commit. */
 typedef struct report {
   atomic_int child, newcomer;
+  atomic_int word;    /* to who is to be the newcomer */
   atomic_ulong calls; /* of the child's whole life */
 } report;
 
@@ -172,7 +173,12 @@ static void look(kv *db) {
   kv_cursor_close(c);
 }
 
+enum { WAIT, COME, GO_HOME };
+
+/* Forked before there is any thread, which a sanitizer wants of a child that will start one itself. */
 static void be_newcomer(void *context) {
+  await(&told->word, COME);
+  if (atomic_load(&told->word) == GO_HOME) return;
   kv_options options = impatient(context);
   kv *db = NULL;
   unsigned began_ms = now_ms();
@@ -230,6 +236,8 @@ static void play(const scene *s, bool at_random) {
   atomic_int acknowledged = 0;
   kv *witness = NULL;
   make_log(s);
+  atomic_store(&told->word, WAIT);
+  pid_t newcomer = child_start(be_newcomer, (void *)(uintptr_t)s);
   pid_t child = child_start(live, (void *)(uintptr_t)s);
   if (s->has_witness) {
     kv_options options = impatient(s);
@@ -249,7 +257,9 @@ static void play(const scene *s, bool at_random) {
       commit_next(witness, "witness", &acknowledged);
     }
     if (all_newcomers || played % 3 == 0) { /* which takes much longer */
-      CHECK_INT(child_end(child_start(be_newcomer, (void *)(uintptr_t)s)), 0);
+      atomic_store(&told->word, COME);
+      CHECK_INT(child_end(newcomer), 0);
+      newcomer = 0;
     }
     if (witness != NULL) commit_next(witness, "witness", &acknowledged);
     CHECK_INT(child_go_on(child), 0);
@@ -257,6 +267,8 @@ static void play(const scene *s, bool at_random) {
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   }
   if (witness != NULL) MUST(kv_close(witness, &help_err));
+  atomic_store(&told->word, GO_HOME);
+  if (newcomer != 0) CHECK_INT(child_end(newcomer), 0);
   check_all(s, acknowledged);
   if (unit_failed > failed) {
     printf("  synchronous %d, witness %d, stopped %s %lu\n", (int)s->synchronous, s->has_witness,
