@@ -30,7 +30,7 @@ stop() {
 inside() {
   # shellcheck disable=SC2016 # the inner shell expands it
   unshare --mount --pid --fork bash -c '
-    mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t devpts devpts "$0/dev/pts" &&
+    mount --make-rprivate / && mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount -t devpts devpts "$0/dev/pts" &&
       mount -t tmpfs tmpfs "$0/dev/shm" && cd / || exit 1
     exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
       DEBIAN_FRONTEND=noninteractive chroot "$0" "$@"' "$BARE/$1" "${@:2}" </dev/null

@@ -28,6 +28,7 @@
 #     until CONDITION                        wait until it is true, a minute at most; whether it was
 #     await CONDITION                        the same; that it was not is an error
 #     as_root NAME                           whether this is root; if not, says that NAME is skipped
+#     may_mount NAME                         the same for what needs a mount
 #     signal NAME PID...                     send a signal: KILL, STOP ...; an error if a PID is not there
 #     process_runs PID                       whether it has not ended
 #     exec {*}[behind SCRIPT] WORD...        run a line of bash, and then the words in its place
@@ -224,6 +225,13 @@ proc without_counts {text} { regsub -all -line {^profiling:.*(\n|\Z)} $text {} }
 proc as_root {name} {
   if {[exec id -u] == 0} { return 1 }
   puts "skipped (needs root): $name"
+  return 0
+}
+
+# The same for what mounts, which a container may not let root do.
+proc may_mount {name} {
+  if {[exec id -u] == 0 && ![catch {exec unshare --mount true}]} { return 1 }
+  puts "skipped (needs root, and mounts): $name"
   return 0
 }
 
