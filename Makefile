@@ -207,7 +207,7 @@ coverage: setup ## Run the tests in a build that counts; a table of lines and br
 mutants: | setup ## Break the engine in many ways: do the tests notice? MUTANTS=name: some of them.
 	$(Q)test/mutants.sh '$(MUTANTS)'
 
-demo: all $(BENCH_BINS) | setup ## Show what it does, in twenty seconds.
+demo: all $(BENCH_BINS) | setup ## Show what it does, in ten to twenty seconds.
 	$(Q)demo/demo.sh
 
 bench: all $(BENCH_BINS) | setup ## Measure every target beside its peers; QUICK=1, ONLY='T5 T6'.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# demo.sh - shows what kvstore does, in the real sqlite3 shell, in about twenty seconds.
+# demo.sh - shows what kvstore does, in the real sqlite3 shell, in ten to twenty seconds.
 #
 # Works in a folder of its own on the disk under build/, since on a tmpfs fsync costs nothing.
 set -eu
