@@ -135,15 +135,6 @@ static bool read_unit(source *s, unsigned *out) {
   return true;
 }
 
-static void add_character(bytes *out, unsigned code) {
-  char text[4];
-  size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-  for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 63));
-  text[0] = (char)(lead[size] | code);
-  tool_append(out, text, size);
-}
-
 /* What follows a backslash, which s stands on; then s stands on its last byte. */
 static bool read_escape(source *s, bytes *out) {
   static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
@@ -174,7 +165,7 @@ static bool read_escape(source *s, bytes *out) {
     (void)source_bad_at(s, line, column, "half of a surrogate pair");
     return false;
   }
-  add_character(out, code);
+  tool_append_character(out, code);
   return true;
 }
 

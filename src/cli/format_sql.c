@@ -277,17 +277,8 @@ static bool read_cast(source *s, bytes *out) {
   return read_hex(s, out) && expect_word(s, "AS") && expect_word(s, "TEXT") && expect(s, ')');
 }
 
-/* A code point in UTF-8. */
-static void append_character(bytes *out, unsigned long code) {
-  char text[4];
-  size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-  for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 0x3f));
-  text[0] = (char)(lead[size] | code);
-  tool_append(out, text, size);
-}
-
-/* unistr('..'), behind the word: \XXXX, \+XXXXXX, \uXXXX, \UXXXXXXXX and \\ are escapes. */
+/* unistr('..'), behind the word. Its escapes are \\, and a backslash with 4 hex digits, with u and 4, with
+** + and 6, or with U and 8. */
 static bool read_unistr(source *s, bytes *out) {
   bytes text = {0};
   uint64_t line = s->line, column = s->column;
@@ -309,7 +300,7 @@ static bool read_unistr(source *s, bytes *out) {
       good = strspn(digits, "0123456789abcdefABCDEF") == count;
       unsigned long code = strtoul(digits, NULL, 16);
       good = good && code <= 0x10ffff;
-      if (good) append_character(out, code);
+      if (good) tool_append_character(out, code);
       i += head + count;
     }
   }

@@ -153,6 +153,15 @@ void tool_append(bytes *b, const void *data, size_t size) {
   if (bytes_failed(b)) exit(tool_fail("out of memory"));
 }
 
+void tool_append_character(bytes *b, unsigned long code) {
+  char text[4];
+  size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 0x3f));
+  text[0] = (char)(lead[size] | code);
+  tool_append(b, text, size);
+}
+
 /* --- progress ----------------------------------------------------------------------------------- */
 
 uint64_t tool_now_ns(void) {

@@ -73,6 +73,7 @@ bool tool_check_name(const char *path);
 void *tool_realloc(void *data, size_t size); /* never NULL */
 
 void tool_append(bytes *b, const void *data, size_t size); /* cannot fail */
+void tool_append_character(bytes *b, unsigned long code);  /* at most 0x10ffff, as UTF-8 */
 
 /* --- progress ----------------------------------------------------------------------------------- */
 
