@@ -2,9 +2,10 @@
 ** side_file.h - names that belong to another file: SQLite's side files, and this engine's own.
 **
 ** SQLite keeps files beside a database, named after it: app.db-wal, app.db-shm, app.db-journal, and
-** app.db-mjXXXXXXXXX for a transaction over several databases. It creates, overwrites and removes
-** them as it likes, whatever they hold; a log of such a name is lost without an error. The engine
-** keeps FILE-shm and FILE-kvstore-new beside a log in the same way. So a log must not have such a name.
+** for a transaction over several databases app.db-mj and nine hex digits. It creates, overwrites and
+** removes them as it likes, whatever they hold; a log of such a name is lost without an error. The
+** engine keeps FILE-shm and FILE-kvstore-new beside a log in the same way. So a log must not have such
+** a name.
 **
 ** A database is known by its name, which may be spelled in any way: files are compared by device and
 ** inode where they exist, and by their canonical names else. Nothing here opens a file but
