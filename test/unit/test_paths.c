@@ -1,6 +1,7 @@
 /*
 ** test_paths.c - names that cannot be opened: links that lead nowhere, in circles or too far, what the
-** kernel does not tell, names that are too long; what is wrong is said, and nothing is made.
+** kernel does not tell, names that are too long, a name of an open log that cannot be looked at; what is
+** wrong is said, and nothing is made.
 ** (links.test and whose.test have the rest.)
 */
 #include "kv_help.h"
@@ -208,11 +209,107 @@ static void test_opening_thread(void) {
   MUST(kv_close(db, &help_err));
 }
 
+/* --- what has the name of an open log ------------------------------------------------------------------ */
+
+/* The calls of stat and open that concern the log's name: from the nth on each stat of it fails, and each open. */
+static unsigned stat_calls, stat_fails; /* 0: none */
+static int stat_errno, open_errno;      /* 0: none fails */
+
+static bool is_named(const char *path) {
+  const char *name = strrchr(path, '/');
+  return strcmp(name != NULL ? name + 1 : path, "named") == 0;
+}
+
+static int failing_stat(const char *path, struct stat *out) {
+  if (is_named(path) && ++stat_calls >= stat_fails && stat_fails > 0) {
+    errno = stat_errno;
+    return -1;
+  }
+  return real.stat(path, out);
+}
+
+static int failing_open(const char *path, int flags, mode_t mode) {
+  if (is_named(path) && open_errno != 0) {
+    errno = open_errno;
+    return -1;
+  }
+  return real.open(path, flags, mode);
+}
+
+static int open_further(bool readonly) {
+  kv_options options = help_options("named", KV_SYNC_FULL, 1, 10);
+  kv *db = NULL;
+  options.readonly = readonly;
+  stat_calls = 0;
+  int rc = kv_open(&options, &db, NULL, &help_err);
+  if (rc == KV_OK) MUST(kv_close(db, &help_err));
+  return rc;
+}
+
+/* A further handle asks what has the name: nothing is no error, and what cannot be told is one. */
+static void test_further_handle(void) {
+  static const struct {
+    int reason, code;
+  } answers[] = {{ENOENT, KV_OK}, {ENOTDIR, KV_OK}, {EIO, KV_EIO}};
+  kv *db = help_open_full("named");
+  MUST(help_commit_put(db, "a", "1"));
+  os.stat = failing_stat;
+  stat_fails = 0;
+  CHECK_INT(open_further(false), KV_OK);
+  unsigned last = stat_calls;
+  CHECK(last > 0);
+  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+    stat_fails = last;
+    stat_errno = answers[i].reason;
+    CHECK_INT(open_further(false), answers[i].code);
+    if (answers[i].code != KV_OK) CHECK(says("stat"));
+  }
+  stat_fails = 0;
+  os.stat = real.stat;
+  CHECK_STR(help_all(db), "a=1");
+  MUST(kv_close(db, &help_err));
+}
+
+/* The same by a reader that is alone: with nothing under the name it goes on with what it has. */
+static void test_looking(void) {
+  kv_options options = help_options("named", KV_SYNC_FULL, 1, 10);
+  kv_cursor *c = NULL;
+  kv *db = NULL;
+  options.readonly = true;
+  MUST(kv_open(&options, &db, NULL, &help_err));
+  CHECK_STR(help_all(db), "a=1");
+  os.stat = failing_stat;
+  stat_fails = 1;
+  stat_errno = ENOTDIR;
+  CHECK_STR(help_all(db), "a=1");
+  stat_errno = EIO;
+  CHECK_INT(kv_cursor_open(db, &c, &help_err), KV_EIO);
+  CHECK(says("stat"));
+  stat_fails = 0;
+  kv *other = help_open_full("another");
+  MUST(help_commit_put(other, "b", "2"));
+  MUST(kv_close(other, &help_err));
+  if (rename("another", "named") != 0) abort();
+  os.open = failing_open;
+  open_errno = ENOENT;
+  CHECK_STR(help_all(db), "a=1");
+  open_errno = EACCES;
+  CHECK_INT(kv_cursor_open(db, &c, &help_err), KV_ECANTOPEN);
+  CHECK(says("named': Permission denied"));
+  open_errno = 0;
+  CHECK_STR(help_all(db), "b=2");
+  os.open = real.open;
+  os.stat = real.stat;
+  MUST(kv_close(db, &help_err));
+}
+
 int main(void) {
   real = os;
   test_links();
   test_protected_link();
   test_long_names();
   test_opening_thread();
+  test_further_handle();
+  test_looking();
   return unit_done();
 }

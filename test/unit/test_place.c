@@ -62,6 +62,8 @@ static void test_unknown(void) {
   check_place(fd, LOG_UNKNOWN, KV_EIO, "Input/output error");
   fail_call(CALL_STAT, 1, true, EACCES);
   check_place(fd, LOG_UNKNOWN, KV_ECANTOPEN, "Permission denied");
+  fail_call(CALL_STAT, 1, true, ENOMEM);
+  check_place(fd, LOG_UNKNOWN, KV_ENOMEM, "Cannot allocate memory");
   fail_call(CALL_STAT, 1, true, ENOTDIR); /* a file has taken the name of its folder */
   check_place(fd, LOG_MOVED, KV_EMOVED, "was moved");
   fail_nothing();
@@ -109,7 +111,16 @@ static int check_change(const share_page *page, uint64_t generation) {
 
 static int check_flushed(const share_page *page, uint64_t generation, int fd) {
   log_writer log = {.fd = fd, .path = "place"};
-  return log_place_check_flushed(page, generation, &log, &help_err);
+  int rc = log_place_check_flushed(page, generation, &log, &help_err);
+  /* What the writer knows of its file spares the question, and never changes the answer. */
+  struct stat facts;
+  if (fstat(fd, &facts) != 0) abort();
+  log.inode = (uint64_t)facts.st_ino;
+  log.device = facts.st_dev;
+  CHECK_INT(log_place_check_flushed(page, generation, &log, &help_err), rc);
+  log.device = facts.st_dev + 1; /* the same number on another device is another file */
+  CHECK_INT(log_place_check_flushed(page, generation, &log, &help_err), rc);
+  return rc;
 }
 
 static void test_announced(void) {
