@@ -151,7 +151,6 @@ static int follow_file(store *s, store_wait *w, kv_error *err) {
   while (atomic_load(&s->share.page->generation) != s->follow.generation) {
     share_file file;
     share_read_file(s->share.page, &file);
-    if (file.generation == s->follow.generation) return KV_OK;
     bool moved;
     int rc = change_file(s, &file, &moved, err);
     if (rc != KV_OK || moved) return rc;

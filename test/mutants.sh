@@ -351,6 +351,12 @@ mutant 'bug: published by another, it is not looked at' 'test_waits' kv.c \
   's/  if \(published != SHARE_CLOSED && published > [^{]*\{/  if (published == 0) {/'
 mutant 'bug: a stalled flush is waited for' 'test_waits' share.c \
   's/  \*orphaned = take_from_stalled\(s, lock, watch\);/  if (s == NULL) *orphaned = take_from_stalled(s, lock, watch);/'
+mutant 'bug: a dead heir keeps its place' 'test_share_join' share.c \
+  's/if \(owner == 0 \|\| \(heir != 0 && is_alive\(s, heir\)\)\) return;/if (owner == 0 || heir != 0) return;/'
+mutant 'a further handle believes what it cannot look at' 'test_paths' store.c \
+  's/return errno == ENOENT \|\| errno == ENOTDIR \? KV_OK : log_error\(err, "stat", s->path\);/return KV_OK;/'
+mutant 'a lone reader believes what it cannot look at' 'test_paths' store_follow.c \
+  's/return errno == ENOENT \|\| errno == ENOTDIR \? KV_OK : log_error\(err, "stat", s->path\);/return KV_OK;/'
 mutant 'bug: an idle heir is not passed over' 'test_waits' share.c \
   's/return since_ns >= SHARE_RESERVE_NS \|\| !is_alive\(s, heir\);/return since_ns == 0 || !is_alive(s, heir);/'
 mutant 'bug: a dead heir is waited for' 'test_waits' share.c \

@@ -275,6 +275,38 @@ static void test_dead_heir(void) {
   share_leave(&one);
 }
 
+/* A successor that dies while the lock is taken has its place taken by the next that waits. */
+static share *passing; /* has the lock, and passes it on when `waiting` is the successor */
+static uint32_t waiting;
+
+static void pass_to_heir(_Atomic uint32_t *word, uint32_t seen, uint64_t ns) {
+  share_lock *turn = &passing->page->turn;
+  if (atomic_load(&turn->word) >> 32 == waiting) share_lock_pass(passing, turn);
+  real.wait(word, seen, ns);
+}
+
+static void test_heir_dies_early(void) {
+  share one, two, three;
+  bool inherited;
+  make_log("early");
+  join(&one, "early");
+  join(&two, "early");
+  join(&three, "early");
+  share_lock *turn = &one.page->turn;
+  CHECK(share_lock_take(&one, turn, 0, &inherited));
+  atomic_store(&turn->word, (uint64_t)two.member << 32 | one.member);
+  share_leave(&two);
+  passing = &one;
+  waiting = three.member;
+  os.wait = pass_to_heir;
+  CHECK(share_lock_take(&three, turn, os.now_ns() + 5000000000u, &inherited) && !inherited);
+  os = real;
+  CHECK_INT(atomic_load(&turn->word), three.member);
+  share_lock_pass(&three, turn);
+  share_leave(&three);
+  share_leave(&one);
+}
+
 /* How far a file is on stable storage is told of that file alone. */
 static void test_synced(void) {
   share one;
@@ -300,6 +332,7 @@ int main(void) {
   test_again();
   test_no_rights();
   test_dead_heir();
+  test_heir_dies_early();
   test_synced();
   return unit_done();
 }
