@@ -396,8 +396,6 @@ static int run_and_free(checkpoint *c) {
   return rc;
 }
 
-static const kv_waiting patient = {.timeout_ms = NULL};
-
 static checkpoint prepare(store *s, const kv_waiting *waiting, kv_error *err) {
   store_wait wait = {.how = waiting};
   return (checkpoint){.store = s,
@@ -408,11 +406,7 @@ static checkpoint prepare(store *s, const kv_waiting *waiting, kv_error *err) {
                       .left_ns = store_wait_limit(&wait)->deadline_ns - os.now_ns()};
 }
 
-int checkpoint_run(store *s, kv_error *err) {
-  return checkpoint_run_within(s, &patient, err);
-}
-
-int checkpoint_run_within(store *s, const kv_waiting *waiting, kv_error *err) {
+int checkpoint_run(store *s, const kv_waiting *waiting, kv_error *err) {
   checkpoint c = prepare(s, waiting, err);
   c.is_asked = true;
   int rc = run_and_free(&c);
@@ -423,6 +417,7 @@ int checkpoint_run_within(store *s, const kv_waiting *waiting, kv_error *err) {
 /* --- by itself --------------------------------------------------------------------------------------- */
 
 static void *checkpointer_main(void *context) {
+  static const kv_waiting patient = {.timeout_ms = NULL};
   store *s = context;
   checkpoint c = prepare(s, &patient, NULL);
   int rc = run_and_free(&c);

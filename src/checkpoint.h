@@ -36,16 +36,13 @@
 
 #include "store.h"
 
-/* Checkpoint a store's log now; one that has no transactions is left alone. KV_EBUSY (another
-** checkpoint is under way, the turn is not to be had for a minute, or the store is being closed),
-** KV_EIO, KV_EFULL, KV_ENOMEM, KV_ECANTOPEN (also a log that is mounted by itself), KV_EMOVED (its name
-** is another file's): the log stands as it was. If only the last step failed,
-** after the rename, nothing more can be committed until the store is reopened. */
-int checkpoint_run(store *s, kv_error *err);
-
-/* The same for a caller with a timeout, and STORE_GRACE, for all its waits for the turn together. An
-** interrupt ends it until it begins to take the log's place. KV_EINTERRUPTED. */
-int checkpoint_run_within(store *s, const kv_waiting *waiting, kv_error *err);
+/* Checkpoint a store's log now; one that has no transactions is left alone. All waits for the turn
+** together last as long as `waiting` allows, and STORE_GRACE. KV_EBUSY (another checkpoint is under way,
+** the turn was not to be had in time, or the store is being closed), KV_EINTERRUPTED (until the new file
+** begins to take the log's place), KV_EIO, KV_EFULL, KV_ENOMEM, KV_ECANTOPEN (also a log that is mounted
+** by itself), KV_EMOVED (its name is another file's): the log stands as it was. If only the last step
+** failed, after the rename, nothing more can be committed until the store is reopened. */
+int checkpoint_run(store *s, const kv_waiting *waiting, kv_error *err);
 
 /* By who has the turn, after a commit: start a checkpoint in a thread of its own if the log has
 ** grown to CHECKPOINT_RATIO times what is in it, and to `least` bytes. */

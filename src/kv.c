@@ -337,7 +337,7 @@ int kv_checkpoint(kv *db, kv_error *err) {
   const kv_waiting *waiting = &db->txn.waiting;
   if (s->path != NULL) rc = store_refresh(s, waiting, err);
   /* A log that was never written stays that way. */
-  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run_within(s, waiting, err);
+  if (rc == KV_OK && s->page != NULL) rc = checkpoint_run(s, waiting, err);
   store_tidy_all(s);
   return rc;
 }

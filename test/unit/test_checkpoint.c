@@ -61,8 +61,9 @@ static void commit_text(const char *key, char fill, size_t size) {
   free(text);
 }
 
+static const kv_waiting waiting = {.timeout_ms = NULL}; /* a minute */
+
 static void start(void) {
-  static const kv_waiting waiting = {.timeout_ms = NULL};
   (void)unlink("log");
   db = help_open("log", KV_SYNC_FULL, 1, 0);
   MUST(store_acquire("log", NULL, false, false, &waiting, &own, NULL, &help_err));
@@ -117,7 +118,7 @@ static int checkpoint(void) {
   uint64_t checkpoints = help_stats(db).checkpoints;
   draft_syncs = 0;
   help_err.code = KV_OK;
-  int rc = checkpoint_run(own, &help_err);
+  int rc = checkpoint_run(own, &waiting, &help_err);
   if (stat("log", &after) != 0) abort();
   CHECK((rc == KV_OK) == (before.st_ino != after.st_ino));
   CHECK_INT(help_stats(db).checkpoints, checkpoints + (rc == KV_OK));
@@ -155,7 +156,7 @@ static void test_copying_with_faults(void) {
     struct stat before, after;
     if (stat("log", &before) != 0) abort();
     fail_call(CALL_ANY, nth, false, EIO);
-    int rc = checkpoint_run(own, &help_err);
+    int rc = checkpoint_run(own, &waiting, &help_err);
     done = fault.failed == 0;
     fail_nothing();
     CHECK(done ? rc == KV_OK : rc == KV_OK || (help_err.code == rc && help_err.text[0] != '\0'));
@@ -273,7 +274,7 @@ static void refuse_each(void (*what)(void), void (*prepare)(void)) {
     prepare();
     meanwhile = what;
     calls_left = n;
-    rc = checkpoint_run(own, &help_err);
+    rc = checkpoint_run(own, &waiting, &help_err);
     calls_left = -1;
     CHECK(rc == KV_OK || rc == KV_ENOMEM);
     CHECK(rc == KV_OK || strstr(help_err.text, "out of memory") != NULL);
@@ -350,7 +351,7 @@ static void test_memory_for_pin(void) {
   MUST(help_commit_put(db, "a", "1"));
   for (size_t i = 0; i < 64; i++) MUST(kv_cursor_open(db, &cursors[i], &help_err));
   calls_left = 0;
-  CHECK_INT(checkpoint_run(own, &help_err), KV_ENOMEM);
+  CHECK_INT(checkpoint_run(own, &waiting, &help_err), KV_ENOMEM);
   calls_left = -1;
   for (size_t i = 0; i < 64; i++) kv_cursor_close(cursors[i]);
   CHECK_INT(checkpoint(), KV_OK);
@@ -396,7 +397,7 @@ static void test_no_turn(void) {
   MUST(kv_begin(other, BUSY_MS, &help_err));
   uint64_t (*now_ns)(void) = os.now_ns;
   os.now_ns = looked_at_ns;
-  CHECK_INT(checkpoint_run(own, &help_err), KV_EBUSY);
+  CHECK_INT(checkpoint_run(own, &waiting, &help_err), KV_EBUSY);
   os.now_ns = now_ns;
   CHECK(looked > 1200); /* a minute */
   CHECK(says("another writer has the turn"));
@@ -411,7 +412,7 @@ static void test_no_turn(void) {
 static void *checkpoint_main(void *context) {
   int *rc = context;
   kv_error err;
-  *rc = checkpoint_run(own, &err);
+  *rc = checkpoint_run(own, &waiting, &err);
   if (*rc != KV_OK) CHECK(strstr(err.text, "No space left on device") != NULL);
   return NULL;
 }
@@ -484,7 +485,7 @@ static void test_replaced_meanwhile(void) {
   commit_text("a", 'a', 5 * MB);
   meanwhile = replaces;
   draft_syncs = 0;
-  CHECK_INT(checkpoint_run(own, &help_err), KV_EMOVED);
+  CHECK_INT(checkpoint_run(own, &waiting, &help_err), KV_EMOVED);
   CHECK(says("log' was replaced by another file"));
   size_t size;
   char *bytes = bytes_of("log", &size);
@@ -494,7 +495,7 @@ static void test_replaced_meanwhile(void) {
   if (rename("aside", "log") != 0) abort();
   meanwhile = removes;
   draft_syncs = 0;
-  CHECK_INT(checkpoint_run(own, &help_err), KV_EMOVED);
+  CHECK_INT(checkpoint_run(own, &waiting, &help_err), KV_EMOVED);
   CHECK(access("log", F_OK) != 0 && access(DRAFT, F_OK) != 0);
   if (rename("aside", "log") != 0) abort();
   MUST(help_commit_put(db, "b", "1"));
@@ -512,7 +513,7 @@ static off_t old_size(bool linked, bool locked) {
   int fd = open("log", O_RDONLY);
   if (fd < 0 || (linked && link("log", "another name") != 0)) abort();
   if (locked && fault.real.lock(fd, true, 0, 0) != 0) abort();
-  MUST(checkpoint_run(own, &help_err));
+  MUST(checkpoint_run(own, &waiting, &help_err));
   if (fstat(fd, &facts) != 0) abort();
   close(fd);
   if (linked && unlink("another name") != 0) abort();
