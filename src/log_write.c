@@ -261,8 +261,8 @@ int log_draft_match(const log_draft *draft, int fd, kv_error *err) {
   if (same) return KV_OK;
   return kv_error_set(
       err, KV_ECANTOPEN,
-      "'%s' belongs to user %u and group %u, whose it would not be any more as a new "
-      "file: user %u, a member of that group, or root has to do this",
+      "'%s' belongs to user %u and group %u, and the current user cannot give a new file to them; "
+      "only user %u, as a member of that group, or root can do this",
       draft->path, (unsigned)like.owner, (unsigned)like.group, (unsigned)like.owner);
 }
 

@@ -94,14 +94,16 @@ static int check_whose(const share *s, const rights *log, kv_error *err) {
   if (why == NULL) {
     int is = is_like_page(s->fd, &facts);
     if (is < 0) return fail(err, "read", s->path);
-    if (is == 0) why = "it is none that kvstore makes";
+    if (is == 0) why = "kvstore did not make it";
   }
   if (why != NULL) return kv_error_set(err, KV_ECANTOPEN, "'%s' is in the way: %s", s->path, why);
   if (is_trusted(s, &facts, log)) return KV_OK;
-  return kv_error_set(err, KV_ECANTOPEN,
-                      "'%s' was made by user %u, who could make us write in the wrong place of the "
-                      "log: only its owner, root or we may have made it; remove it",
-                      s->path, (unsigned)facts.st_uid);
+  return kv_error_set(
+      err, KV_ECANTOPEN,
+      "'%s' was made by user %u, who does not own the log and could misdirect what is "
+      "written to it; only the log's owner, root or the current user may make this "
+      "file; remove it",
+      s->path, (unsigned)facts.st_uid);
 }
 
 /* --- opening ------------------------------------------------------------------------------------ */

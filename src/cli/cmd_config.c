@@ -287,7 +287,7 @@ void cmd_config_help(call *x) {
   static const char *const lines[] = {"GET <pattern> [<pattern> ...]",
                                       "    Show the settings that match, and their values.",
                                       "RESETSTAT",
-                                      "    Begin to count anew what INFO tells.",
+                                      "    Reset what INFO counts.",
                                       "REWRITE",
                                       "    Is an error: there is no file of settings.",
                                       "SET <setting> <value> [<setting> <value> ...]",

@@ -74,7 +74,7 @@ const command command_table[] = {
     {"config|help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, NULL, cmd_config_help, NULL, "server",
      "5.0.0", "Lists the subcommands."},
     {"config|resetstat", 2, ADMIN | ALWAYS, 0, 0, 0, NULL, cmd_config_resetstat, NULL, "server",
-     "2.0.0", "Begins to count anew."},
+     "2.0.0", "Resets what INFO counts."},
     {"config|rewrite", 2, ADMIN | ALWAYS, 0, 0, 0, NULL, cmd_config_rewrite, NULL, "server",
      "2.8.0", "Is an error: there is no file of settings."},
     {"config|set", -4, ADMIN | ALWAYS, 0, 0, 0, NULL, cmd_config_set,

@@ -446,7 +446,7 @@ static void test_matching(void) {
   others_fd = fd;
   fail_call(CALL_FCHOWN, 1, true, EPERM); /* it is another's, and we are not root */
   CHECK_INT(log_draft_match(&d, fd, &help_err), KV_ECANTOPEN);
-  CHECK(says("'log' belongs to user") && says("or root has to do this"));
+  CHECK(says("'log' belongs to user") && says("or root can do this"));
   fail_nothing();
   os.fstat = usual;
   log_draft_drop(&d);

@@ -130,7 +130,7 @@ static void test_any_bytes(void) {
     } else { /* it could be somebody's notes */
       struct stat facts;
       CHECK_INT(try_open("any"), KV_ECANTOPEN);
-      CHECK(strstr(help_err.text, "any-shm' is in the way: it is none that kvstore makes") != NULL);
+      CHECK(strstr(help_err.text, "any-shm' is in the way: kvstore did not make it") != NULL);
       CHECK(stat("any-shm", &facts) == 0 && (size_t)facts.st_size == size);
       if (unlink("any-shm") != 0) abort();
     }
